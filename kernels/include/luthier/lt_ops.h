@@ -1,0 +1,186 @@
+/* The operators: every C operator of luthier with its argument fields.
+ *
+ * A field is one 8-byte slot: P pointer, I int64_t, D double. Distances (ld*) are in elements.
+ * Python reads the same list as text (see lt_op_table) and fills the slots by name.
+ */
+#ifndef LT_OPS_H
+#define LT_OPS_H
+
+#include <stdint.h>
+
+enum lt_status {
+  LT_OK = 0,
+  LT_BAD_ARGUMENT = 1,    /* a field is out of its range */
+  LT_BAD_VARIANT = 2,     /* no such variant on this CPU */
+  LT_NO_WORKSPACE = 3     /* scratch needed but `work` is null */
+};
+
+/* Activations that every epilogue knows. alpha and beta as in the table of architecture.md. */
+enum lt_act {
+  LT_ACT_NONE = 0,
+  LT_ACT_RELU,
+  LT_ACT_CLIP,         /* min(max(x, alpha), beta) */
+  LT_ACT_HARD_SIGMOID, /* min(max(alpha x + beta, 0), 1) */
+  LT_ACT_HARD_SWISH,   /* x hard_sigmoid(x; 1/6, 1/2) */
+  LT_ACT_SIGMOID,
+  LT_ACT_SILU, /* x sigmoid(x) */
+  LT_ACT_TANH,
+  LT_ACT_GELU,       /* x (1 + erf(x / sqrt 2)) / 2 */
+  LT_ACT_LEAKY_RELU, /* x < 0 ? alpha x : x */
+  LT_ACT_COUNT
+};
+
+/* y[b] = act(a[b] w[b] + bias + residual[b]); a: (m, k) rows lda apart; w packed by panels (w_packed = 1) or
+ * plain with strides (w_ks, w_ns), packed into `work` at run time. Batch strides stride_*; a null bias or
+ * residual is left out. Config: variant mr x nv vectors, blocks mc, nc, kc; pack_a copies rows first. */
+#define LT_OP_GEMM(P, I, D)                                                                        \
+  P(a) P(w) P(bias) P(residual) P(y) P(work)                                                       \
+  I(batch) I(m) I(n) I(k) I(lda) I(ldy) I(ldr) I(stride_a) I(stride_w) I(stride_y) I(stride_r)     \
+  I(w_packed) I(w_ks) I(w_ns)                                                                      \
+  I(act) D(alpha) D(beta)                                                                          \
+  I(isa) I(mr) I(nv) I(ku) I(mc) I(nc) I(kc) I(pack_a) I(prefetch) I(split_n) I(threads)
+
+/* NHWC convolution; w packed by panels per group, rows (kh, kw, ic). algo: enum lt_conv_algo. */
+#define LT_OP_CONV2D(P, I, D)                                                                      \
+  P(x) P(w) P(bias) P(residual) P(y) P(work)                                                       \
+  I(n) I(ih) I(iw) I(ic) I(oh) I(ow) I(oc) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)         \
+  I(groups) I(ldx) I(ldy) I(ldr)                                                                   \
+  I(act) D(alpha) D(beta)                                                                          \
+  I(algo) I(isa) I(mr) I(nv) I(ku) I(mc) I(nc) I(kc) I(prefetch) I(split_n) I(threads)
+
+/* NHWC depthwise convolution, channel multiplier 1; w: (kh, kw, c). */
+#define LT_OP_DEPTHWISE_CONV2D(P, I, D)                                                            \
+  P(x) P(w) P(bias) P(residual) P(y) P(work)                                                       \
+  I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)                \
+  I(ldx) I(ldy) I(ldr)                                                                             \
+  I(act) D(alpha) D(beta)                                                                          \
+  I(isa) I(special) I(owt) I(cv) I(cb) I(threads)
+
+/* NHWC pooling. mode 0 max, 1 average over the window inside the image, 2 average, padding counted. */
+#define LT_OP_POOL2D(P, I, D)                                                                      \
+  P(x) P(y) P(work)                                                                                \
+  I(mode) I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(pb) I(pr)        \
+  I(dh) I(dw) I(ldx) I(ldy) I(isa) I(threads)
+
+/* y = act(op(x)), n elements, contiguous float. `op`: enum lt_unary_op. */
+#define LT_OP_UNARY(P, I, D)                                                                       \
+  P(x) P(y) I(op) I(n) I(act) D(alpha) D(beta) I(isa) I(threads)
+
+/* y = act(op(a, b)) with broadcasting: rank dims d0..d5 (outermost first, unused ones 1), strides of a and b in
+ * elements (0 = broadcast); y is contiguous. `op`: enum lt_binary_op. */
+#define LT_OP_BINARY(P, I, D)                                                                      \
+  P(a) P(b) P(y) I(op)                                                                             \
+  I(d0) I(d1) I(d2) I(d3) I(d4) I(d5)                                                              \
+  I(a0) I(a1) I(a2) I(a3) I(a4) I(a5)                                                              \
+  I(b0) I(b1) I(b2) I(b3) I(b4) I(b5)                                                              \
+  I(act) D(alpha) D(beta) I(isa) I(threads)
+
+/* y = x as a strided copy of `size`-byte elements (1, 2, 4, 8): dims d0..d5, strides of x and y in elements. Covers
+ * transpose, slice, concat, expand, space-to-depth. A negative stride walks backwards. */
+#define LT_OP_COPY(P, I, D)                                                                        \
+  P(x) P(y) I(size)                                                                                \
+  I(d0) I(d1) I(d2) I(d3) I(d4) I(d5)                                                              \
+  I(x0) I(x1) I(x2) I(x3) I(x4) I(x5)                                                              \
+  I(y0) I(y1) I(y2) I(y3) I(y4) I(y5)                                                              \
+  I(isa) I(threads)
+
+/* y[o, i, r] = index[i] < 0 ? fill : x[o, index[i], r], elements of `size` bytes: outer x count x inner. `index` is an
+ * int64 array; fill a double or an int64 bit pattern cast to the element. Gather with constant indices, every Pad mode, nearest Resize. */
+#define LT_OP_TAKE(P, I, D)                                                                        \
+  P(x) P(index) P(y) I(size) I(outer) I(x_count) I(y_count) I(inner) I(fill) I(isa) I(threads)
+
+/* y[o, i] = reduce over r of x[o, r, i]. `op`: enum lt_reduce_op. */
+#define LT_OP_REDUCE(P, I, D)                                                                      \
+  P(x) P(y) P(work) I(op) I(outer) I(count) I(inner) I(isa) I(threads)
+
+/* y[o, :, i] = softmax of x[o, :, i] over count. */
+#define LT_OP_SOFTMAX(P, I, D) P(x) P(y) I(outer) I(count) I(inner) I(log) I(isa) I(threads)
+
+/* y[o, :] = (x[o, :] - mean) / sqrt(variance + epsilon) * scale + bias over count contiguous elements. */
+#define LT_OP_LAYER_NORM(P, I, D)                                                                  \
+  P(x) P(scale) P(bias) P(y) I(outer) I(count) D(epsilon) I(isa) I(threads)
+
+/* y = x converted between element types (enum lt_dtype), n elements, contiguous. */
+#define LT_OP_CAST(P, I, D) P(x) P(y) I(from) I(to) I(n) I(isa) I(threads)
+
+/* y[i] = c[i] ? a[i] : b[i] with broadcasting by strides, as in BINARY; c is uint8, a, b and y have `size` bytes. */
+#define LT_OP_WHERE(P, I, D)                                                                       \
+  P(c) P(a) P(b) P(y) I(size)                                                                      \
+  I(d0) I(d1) I(d2) I(d3) I(d4) I(d5)                                                              \
+  I(c0) I(c1) I(c2) I(c3) I(c4) I(c5)                                                              \
+  I(a0) I(a1) I(a2) I(a3) I(a4) I(a5)                                                              \
+  I(b0) I(b1) I(b2) I(b3) I(b4) I(b5)                                                              \
+  I(threads)
+
+/* NHWC resize with bilinear weights; src_h/src_w etc. come as precomputed tables: for each output row two input rows
+ * (index_h, 2 x oh int64) and their weights (weight_h, 2 x oh float); the same for columns. */
+#define LT_OP_RESIZE_LINEAR(P, I, D)                                                               \
+  P(x) P(y) P(index_h) P(weight_h) P(index_w) P(weight_w)                                          \
+  I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(isa) I(threads)
+
+#define LT_OPS(X)                                                                                  \
+  X(gemm, GEMM)                                                                                    \
+  X(conv2d, CONV2D)                                                                                \
+  X(depthwise_conv2d, DEPTHWISE_CONV2D)                                                            \
+  X(pool2d, POOL2D)                                                                                \
+  X(unary, UNARY)                                                                                  \
+  X(binary, BINARY)                                                                                \
+  X(copy, COPY)                                                                                    \
+  X(take, TAKE)                                                                                    \
+  X(reduce, REDUCE)                                                                                \
+  X(softmax, SOFTMAX)                                                                              \
+  X(layer_norm, LAYER_NORM)                                                                        \
+  X(cast, CAST)                                                                                    \
+  X(where, WHERE)                                                                                  \
+  X(resize_linear, RESIZE_LINEAR)
+
+#define LT_SLOT_P(name) union { const void *name; void *name##_out; int64_t name##_bits; };
+#define LT_SLOT_I(name) int64_t name;
+#define LT_SLOT_D(name) double name;
+
+#define LT_DECLARE(lower, UPPER)                                                                   \
+  typedef struct { LT_OP_##UPPER(LT_SLOT_P, LT_SLOT_I, LT_SLOT_D) } lt_##lower##_args;             \
+  int lt_##lower##_run(const void *args);                                                          \
+  int64_t lt_##lower##_work(const void *args);
+LT_OPS(LT_DECLARE)
+#undef LT_DECLARE
+
+enum lt_conv_algo {
+  LT_CONV_POINTWISE = 0, /* 1x1, stride 1, no padding: one GEMM over all pixels */
+  LT_CONV_IM2COL = 1,    /* rows packed lazily, a block of pixels at a time */
+  LT_CONV_DIRECT = 2     /* rows of an output row read in place through segment offsets; padded copy if padding */
+};
+
+enum lt_unary_op {
+  LT_UNARY_IDENTITY = 0, /* only the activation */
+  LT_UNARY_NEG, LT_UNARY_ABS, LT_UNARY_SQRT, LT_UNARY_RECIPROCAL, LT_UNARY_EXP, LT_UNARY_LOG,
+  LT_UNARY_ERF, LT_UNARY_FLOOR, LT_UNARY_CEIL, LT_UNARY_ROUND, LT_UNARY_SOFTPLUS, LT_UNARY_SIN,
+  LT_UNARY_COS, LT_UNARY_COUNT
+};
+
+enum lt_binary_op {
+  LT_BINARY_ADD = 0, LT_BINARY_SUB, LT_BINARY_MUL, LT_BINARY_DIV, LT_BINARY_MIN, LT_BINARY_MAX,
+  LT_BINARY_POW, LT_BINARY_SQDIFF, LT_BINARY_EQUAL, LT_BINARY_LESS, LT_BINARY_GREATER, LT_BINARY_COUNT
+};
+
+enum lt_reduce_op {
+  LT_REDUCE_SUM = 0, LT_REDUCE_MEAN, LT_REDUCE_MAX, LT_REDUCE_MIN, LT_REDUCE_PROD, LT_REDUCE_L1,
+  LT_REDUCE_L2, LT_REDUCE_SUM_SQUARE, LT_REDUCE_COUNT
+};
+
+enum lt_dtype { LT_F32 = 0, LT_F16, LT_F64, LT_I8, LT_U8, LT_I16, LT_U16, LT_I32, LT_I64, LT_BOOL, LT_DTYPE_COUNT };
+
+enum lt_isa { LT_ISA_SCALAR = 0, LT_ISA_AVX2 = 1, LT_ISA_AVX512 = 2, LT_ISA_NEON = 3, LT_ISA_COUNT };
+
+/* One entry a operator: what Python and the executor know of it. fields: "P:x I:n D:alpha ...". */
+typedef struct {
+  const char *name;
+  int (*run)(const void *args);
+  int64_t (*work)(const void *args);
+  const char *fields;
+} lt_op;
+
+extern const lt_op lt_op_table[];
+extern const int lt_op_count;
+
+#endif

@@ -1,0 +1,24 @@
+"""Bounds on what a model may ask for. Model files are untrusted: check before allocating."""
+
+from __future__ import annotations
+
+MAX_MODEL_BYTES = 8 << 30
+"""Largest model file read, in bytes."""
+
+MAX_TENSOR_BYTES = 4 << 30
+"""Largest single tensor, in bytes."""
+
+MAX_ARENA_BYTES = 16 << 30
+"""Largest activation arena of one plan, in bytes."""
+
+MAX_RANK = 8
+"""Largest tensor rank."""
+
+MAX_NODES = 1_000_000
+"""Largest number of nodes in a graph, subgraphs included."""
+
+MAX_SUBGRAPH_DEPTH = 16
+"""Deepest nesting of subgraphs (If, Loop, Scan)."""
+
+FOLD_BYTES = 64 << 20
+"""Constant folding keeps a node whose result would be larger than this, in bytes."""
