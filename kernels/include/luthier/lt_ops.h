@@ -67,7 +67,7 @@ enum lt_act {
   P(x) P(y) I(op) I(n) I(act) D(alpha) D(beta) I(isa) I(threads)
 
 /* y = act(op(a, b)) with broadcasting: rank dims d0..d5 (outermost first, unused ones 1), strides of a and b in
- * elements (0 = broadcast); y is contiguous. `op`: enum lt_binary_op. */
+ * elements (0 = broadcast); y is contiguous, float, or uint8 where op compares. `op`: enum lt_binary_op. */
 #define LT_OP_BINARY(P, I, D)                                                                      \
   P(a) P(b) P(y) I(op)                                                                             \
   I(d0) I(d1) I(d2) I(d3) I(d4) I(d5)                                                              \
@@ -134,7 +134,7 @@ enum lt_act {
   X(where, WHERE)                                                                                  \
   X(resize_linear, RESIZE_LINEAR)
 
-#define LT_SLOT_P(name) union { const void *name; void *name##_out; int64_t name##_bits; };
+#define LT_SLOT_P(name) void *name;
 #define LT_SLOT_I(name) int64_t name;
 #define LT_SLOT_D(name) double name;
 
