@@ -1,0 +1,1 @@
+"""Benchmarks: peers, model zoo and reports."""

@@ -1,0 +1,189 @@
+"""Packages, C libraries and extensions. Everything declarative is in pyproject.toml.
+
+`LUTHIER_SANITIZE=address,undefined` builds with sanitizers. When cross compiling, the target's
+architecture is read from `_PYTHON_HOST_PLATFORM` through `sysconfig.get_platform()`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+PACKAGE_DIR = {
+    "luthier": "src/luthier",
+    "luthier.kernels": "kernels",
+    "luthier.graph": "graph",
+    "luthier.tuner": "tuner",
+    "luthier.onnx_frontend": "onnx_frontend",
+    "luthier.bench": "bench",
+}
+
+ARM_ISAS = {"neon": ["-fno-schedule-insns"]}
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mtune=icelake-server"]
+X86_ISAS = {"avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mprefer-vector-width=512"]}
+
+MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]
+if MACHINE in ("x86_64", "amd64"):
+    ISA_FLAGS = {"scalar": [], **X86_ISAS}
+elif MACHINE in ("aarch64", "arm64"):
+    ISA_FLAGS = {"scalar": [], **ARM_ISAS}
+else:
+    ISA_FLAGS = {"scalar": []}
+
+SANITIZE = os.environ.get("LUTHIER_SANITIZE", "")
+SANITIZE_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"] if SANITIZE else []
+
+CFLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-pthread"]
+CFLAGS += ["-Wall", "-Wextra", "-Werror=implicit-function-declaration", *SANITIZE_FLAGS]
+LDFLAGS = ["-pthread", "-lm", *SANITIZE_FLAGS]
+INCLUDE = ["kernels/include", "kernels/csrc"]
+BUILD = Path("build", "-".join(["c", sysconfig.get_platform(), *filter(None, [SANITIZE])]))
+
+
+def libraries() -> list[tuple[str, dict]]:
+    """One static library a instruction set, after the one of drivers that need none."""
+    every = sorted(str(path) for path in Path("kernels/csrc").rglob("*.c"))
+    known = ("scalar", *ARM_ISAS, *X86_ISAS)
+    sources = {"base": [p for p in every if Path(p).stem.rpartition("_")[2] not in known]}
+    sources |= {isa: [p for p in every if p.endswith(f"_{isa}.c")] for isa in ISA_FLAGS}
+    return [
+        (
+            f"lt_{part}",
+            {
+                "sources": files,
+                "cflags": [*CFLAGS, *ISA_FLAGS.get(part, [])],
+                "include_dirs": INCLUDE,
+            },
+        )
+        for part, files in sources.items()
+    ]
+
+
+LIBRARIES = libraries()
+
+
+def stale(target: Path, dependencies: list[str]) -> bool:
+    """Whether `target` is missing or older than one of `dependencies`."""
+    if not target.exists():
+        return True
+    made = target.stat().st_mtime
+    return any(not Path(d).exists() or Path(d).stat().st_mtime > made for d in dependencies)
+
+
+def needs(obj: Path) -> list[str]:
+    """What an object was made from, as the compiler noted beside it (-MMD)."""
+    note = obj.with_suffix(".d")
+    if not note.exists():
+        return [str(note)]
+    return [*shlex.split(note.read_text().partition(":")[2].replace("\\\n", " ")), "setup.py"]
+
+
+class BuildLibraries(build_clib):
+    """Compiles what changed, on all cores, in a folder that outlives the command."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_clib = self.build_temp = str(BUILD)
+
+    def build_libraries(self, libraries: list[tuple[str, dict]]) -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            built = [(name, self._compile(pool, info)) for name, info in libraries]
+            for name, jobs in built:
+                objects = [str(obj) for obj, job in jobs if job is None or job.result()]
+                archive = BUILD / f"lib{name}.a"
+                if stale(archive, [*objects, "setup.py"]):
+                    archive.unlink(missing_ok=True)
+                    self.compiler.create_static_lib(objects, name, output_dir=str(BUILD))
+
+    def _compile(self, pool: ThreadPoolExecutor, info: dict) -> list:
+        jobs = []
+        for source in info["sources"]:
+            obj = BUILD / Path(source).with_suffix(".o")
+            job = None
+            if stale(obj, [source, *needs(obj)]):
+                job = pool.submit(
+                    self.compiler.compile,
+                    [source],
+                    output_dir=str(BUILD),
+                    include_dirs=info["include_dirs"],
+                    extra_preargs=["-MMD"],
+                    extra_postargs=info["cflags"],
+                )
+            jobs.append((obj, job))
+        return jobs
+
+
+class BuildExtensions(build_ext):
+    """Builds the libraries first, so that `build_ext --inplace` alone is a whole rebuild."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_temp = str(BUILD)
+
+    def run(self) -> None:
+        self.run_command("build_clib")
+        super().run()
+
+
+def extension(name: str, sources: list[str], libs: list[str]) -> Extension:
+    return Extension(
+        name,
+        sources,
+        include_dirs=[*INCLUDE, np.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=[*CFLAGS, "-Wno-unused-parameter"],
+        extra_link_args=LDFLAGS,
+        libraries=libs,
+    )
+
+
+def extensions() -> list[Extension]:
+    # setuptools appends every library once more, which closes the circle between the drivers and
+    # the variants.
+    kernels = extension(
+        "luthier.kernels._kernels", ["kernels/_kernels.pyx"], [name for name, _ in LIBRARIES]
+    )
+    executor = extension(
+        "luthier.graph._executor",
+        ["graph/_executor.pyx", *map(str, sorted(Path("graph/csrc").glob("*.c")))],
+        [],
+    )
+    made = cythonize(
+        [e for e in (kernels, executor) if Path(e.sources[0]).exists()],
+        build_dir="build/cython",
+        compiler_directives={"language_level": 3},
+    )
+    headers = [str(path) for part in ("kernels", "graph") for path in Path(part).rglob("*.h")]
+    archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
+    for ext in made:  # only now: cythonize would copy what it depends on
+        ext.depends = [*headers, "setup.py", *(archives if ext.libraries else [])]
+    return made
+
+
+PACKAGES = [
+    name
+    for root, folder in PACKAGE_DIR.items()
+    for name in (root, *(f"{root}.{sub}" for sub in find_packages(folder)))
+]
+
+setup(
+    packages=PACKAGES,
+    package_dir=PACKAGE_DIR,
+    package_data={
+        "luthier": ["py.typed", "targets/*.toml"],
+        "luthier.bench": ["templates/*.html"],
+    },
+    libraries=LIBRARIES,
+    ext_modules=extensions(),
+    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtensions},
+)

@@ -1,0 +1,79 @@
+"""luthier: an auto-tuned CPU inference library.
+
+Examples
+--------
+>>> import luthier
+>>> session = luthier.InferenceSession("model.onnx", num_threads=2)  # doctest: +SKIP
+>>> session.run(None, {"x": x})  # doctest: +SKIP
+
+The parts are imported when they are first used, so that `import luthier` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from luthier.errors import (
+    ArgumentError,
+    InvalidModelError,
+    KernelError,
+    LuthierError,
+    RecordError,
+    UnsupportedError,
+    VerifyError,
+)
+
+if TYPE_CHECKING:
+    from luthier import kernels
+    from luthier.kernels.cpu import isas, native_target
+    from luthier.session import InferenceSession
+    from luthier.target import Target
+    from luthier.tuner import tune
+
+__version__: str
+
+__all__ = [
+    "ArgumentError",
+    "InferenceSession",
+    "InvalidModelError",
+    "KernelError",
+    "LuthierError",
+    "RecordError",
+    "Target",
+    "UnsupportedError",
+    "VerifyError",
+    "isas",
+    "kernels",
+    "native_target",
+    "tune",
+]
+
+_LAZY = {
+    "InferenceSession": "luthier.session",
+    "Target": "luthier.target",
+    "isas": "luthier.kernels.cpu",
+    "native_target": "luthier.kernels.cpu",
+    "tune": "luthier.tuner",
+}
+_MODULES = ("kernels", "graph", "tuner", "onnx_frontend", "bench")
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"luthier.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("luthier")
+    else:
+        raise AttributeError(f"module 'luthier' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
