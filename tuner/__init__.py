@@ -1,0 +1,51 @@
+"""Tuning: from workloads to the configs that are fastest on this machine.
+
+Examples
+--------
+>>> from luthier import tuner
+>>> tasks = tuner.extract(graph, num_threads=2)                            # doctest: +SKIP
+>>> report = tuner.tune(tasks, tuner.Database(), luthier.native_target())  # doctest: +SKIP
+"""
+
+from luthier.tuner.api import LEVELS, Level, tune
+from luthier.tuner.choose import Choose, chooser
+from luthier.tuner.database import Database, Found, default_path
+from luthier.tuner.device import device_of, kernels_hash
+from luthier.tuner.extract import extract
+from luthier.tuner.measure import LocalMeasurer, Measurer
+from luthier.tuner.progress import Progress
+from luthier.tuner.record import Config, Device, Result, Trial, Verdict
+from luthier.tuner.report import Report, TaskReport
+from luthier.tuner.sampling import Effort
+from luthier.tuner.task import Task
+from luthier.tuner.whole_model import Comparison, compare, judge, remember
+
+__all__ = [
+    "LEVELS",
+    "Choose",
+    "Comparison",
+    "Config",
+    "Database",
+    "Device",
+    "Effort",
+    "Found",
+    "Level",
+    "LocalMeasurer",
+    "Measurer",
+    "Progress",
+    "Report",
+    "Result",
+    "Task",
+    "TaskReport",
+    "Trial",
+    "Verdict",
+    "chooser",
+    "compare",
+    "default_path",
+    "device_of",
+    "extract",
+    "judge",
+    "kernels_hash",
+    "remember",
+    "tune",
+]

@@ -1,0 +1,141 @@
+"""`tune`: the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from luthier.tuner.database import Database
+from luthier.tuner.device import device_of
+from luthier.tuner.loop import Loop
+from luthier.tuner.measure import LocalMeasurer, Measurer
+from luthier.tuner.progress import Progress
+from luthier.tuner.report import Report
+from luthier.tuner.sampling import Effort
+from luthier.tuner.strategies import RandomSearch, strategy_class
+from luthier.tuner.task import Task
+
+from luthier.errors import ArgumentError
+
+__all__ = ["LEVELS", "Level", "tune"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """How thoroughly to search.
+
+    Attributes
+    ----------
+    trials : int or None
+        Most trials a task; None is every config.
+    budget : float
+        Seconds of the whole run, unless the caller says otherwise.
+    effort : Effort
+        Time of one trial.
+    """
+
+    trials: int | None
+    budget: float
+    effort: Effort
+
+
+LEVELS = {
+    "quick": Level(24, 60, Effort(sample=0.002, most=9)),
+    "normal": Level(100, 600, Effort()),
+    "patient": Level(300, 3600, Effort(rounds=16)),
+    "exhaustive": Level(None, float("inf"), Effort(rounds=16)),
+}
+
+
+def tune(
+    tasks: Iterable[Task],
+    database: Database,
+    target: Any,
+    *,
+    level: str = "normal",
+    budget: float | None = None,
+    seed: int = 0,
+    strategy: str = "bayes",
+    measurer: Measurer | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Search the best config of every task, and write what is found to the database.
+
+    A run that was killed is continued by a run with the same seed: recorded trials are not
+    measured again. Ctrl-C ends the search; what was found until then is confirmed and kept.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        As `luthier.tuner.extract` makes them.
+    database : Database
+    target : luthier.target.Target
+        The device that the measurer runs on.
+    level : str
+        ``"quick"``, ``"normal"``, ``"patient"`` or ``"exhaustive"``: 24, 100 or 300 trials a task,
+        or the whole space.
+    budget : float, optional
+        Seconds for all tasks together; a tenth is kept for confirmation. By default 60, 600, 3600
+        and without bound.
+    seed : int
+        With a measurer that always answers the same, equal seeds give equal runs.
+    strategy : str
+        ``"bayes"``, ``"local"`` or ``"random"``; exhaustive runs try everything in random order.
+    measurer : Measurer, optional
+        By default a `LocalMeasurer` with the level's effort.
+    progress : Progress, optional
+        Is told what happens.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ArgumentError
+        Unknown level or strategy, or a budget that is not positive.
+    RecordError
+        The database cannot be written, or another run is writing it; nothing was measured.
+    KernelError
+        No config can be measured at all.
+
+    Examples
+    --------
+    >>> report = tune(tasks, Database(), luthier.native_target(), budget=60)   # doctest: +SKIP
+    >>> [(t.task.key, t.ratio) for t in report.tasks]                          # doctest: +SKIP
+    """
+    if level not in LEVELS:
+        raise ArgumentError(f"unknown level {level!r}, choose from: {', '.join(LEVELS)}")
+    chosen = LEVELS[level]
+    if budget is not None and not budget > 0:
+        raise ArgumentError(f"budget must be positive seconds, got {budget}")
+    searcher, notice = strategy_class(strategy)
+    if chosen.trials is None:
+        searcher, notice = RandomSearch, ""
+    database.check_writable()
+    own = measurer is None
+    measurer = measurer or LocalMeasurer(chosen.effort)
+    try:
+        with database.tuning_lock():
+            loop = Loop(
+                database,
+                measurer,
+                device_of(target),
+                kernels=measurer.kernels,
+                library=version("luthier"),
+                seed=seed,
+                budget=chosen.budget if budget is None else budget,
+                progress=progress or Progress(),
+            )
+            if notice:
+                loop.notice(notice)
+            for task in tasks:
+                loop.add(task, chosen.trials, searcher)
+            if database.problems:
+                loop.notice(f"{database.path}: {len(database.problems)} lines are not records")
+            return loop.run()
+    finally:
+        if own:
+            measurer.close()

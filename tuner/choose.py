@@ -1,0 +1,69 @@
+"""From records to the configs of a plan: what `luthier.graph.lower` asks for each workload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from luthier.tuner.database import Database
+from luthier.tuner.device import device_of, kernels_hash
+from luthier.tuner.record import Config
+
+__all__ = ["Choose", "chooser"]
+
+Choose = Callable[[Any], tuple[Config | None, str]]
+"""Workload to (config, rung); a config of None is the built-in default."""
+
+
+def chooser(
+    database: Database | None,
+    target: Any,
+    *,
+    model: str = "",
+    shapes: dict[str, tuple[int, ...]] | None = None,
+    threads: int = 1,
+    only: Collection[str] | None = None,
+) -> Choose:
+    """The choice of configs for one model.
+
+    Parameters
+    ----------
+    database : Database or None
+        None chooses every default.
+    target : luthier.target.Target
+    model : str
+        Hash of the model file. If a whole-model verdict for these `shapes` and `threads` is in the
+        database, just the configs that it kept are used.
+    shapes : dict, optional
+        Input name to shape.
+    threads : int
+    only : collection of str, optional
+        Workload keys that may be tuned, whatever the verdict says.
+
+    Returns
+    -------
+    callable
+        From a workload to ``(config, rung)``, the rung being ``"exact"``, ``"core"`` or
+        ``"default"``. A config of None is the built-in default.
+    """
+    if database is None:
+        return lambda workload: (None, "default")
+    device, kernels = device_of(target), kernels_hash()
+    allowed = only
+    if allowed is None and model:
+        verdict = database.model_verdict(model, shapes or {}, threads, device, kernels=kernels)
+        allowed = verdict.kept if verdict else None
+
+    from luthier.kernels import space
+
+    versions: dict[str, str] = {}
+
+    def choose(workload: Any) -> tuple[Config | None, str]:
+        if allowed is not None and workload.key not in allowed:
+            return None, "default"
+        if workload.op not in versions:
+            versions[workload.op] = space(workload.op, workload).version
+        found = database.lookup(workload.key, device, kernels=kernels, space=versions[workload.op])
+        return found.config, found.rung
+
+    return choose

@@ -1,0 +1,366 @@
+"""The record file: appending, tolerant reading, lookup, merging and pruning."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.tuner.record import (
+    Config,
+    Device,
+    ModelVerdict,
+    Record,
+    Start,
+    Trial,
+    Verdict,
+    config_key,
+    decode,
+    encode,
+)
+
+from luthier.errors import RecordError
+
+__all__ = ["Database", "Found", "default_path"]
+
+MAX_LINE = 1 << 20
+"""Bytes; longer lines are not records."""
+
+
+def default_path() -> Path:
+    """Where records live: ``LUTHIER_RECORDS``, or else the platform's user-data folder."""
+    override = os.environ.get("LUTHIER_RECORDS")
+    if override:
+        return Path(override)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("luthier")) / "records.jsonl"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer of a lookup.
+
+    Attributes
+    ----------
+    config : dict or None
+        None stands for the built-in default.
+    rung : str
+        ``"exact"``, ``"core"`` or ``"default"``.
+    """
+
+    config: Config | None
+    rung: str
+
+
+class Database:
+    """A file of records (JSON lines).
+
+    Lines that cannot be read are listed in `problems` as ``path:line: reason``; they are never
+    used, and never removed.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        Default: `default_path()`. The file need not exist.
+
+    Examples
+    --------
+    >>> db = Database("records.jsonl")                                # doctest: +SKIP
+    >>> db.lookup("gemm/f32/...", device, kernels="1f0c", space="1")  # doctest: +SKIP
+    Found(config={'mr': 6, 'nv': 2}, rung='exact')
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path) if path is not None else default_path()
+        self.problems: list[str] = []
+        self._records: list[Record] = []
+        self._verdicts: dict[str, list[Verdict]] = {}
+        self._stamp: tuple[int, int, int] | None = None
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def check_writable(self) -> None:
+        """Make the folder and open the file for appending.
+
+        Raises
+        ------
+        RecordError
+            With path and reason, if that is not possible.
+        """
+        with self._appending():
+            pass
+
+    def append(self, record: Record, *, sync: bool = False) -> None:
+        """Add one line, by a single write under the file's lock.
+
+        `sync` waits until the line is on the disk.
+        """
+        self._write([encode(record)], sync)
+
+    def _write(self, lines: list[bytes], sync: bool) -> None:
+        with self._appending() as fd:
+            size = os.fstat(fd).st_size
+            # A torn last line (power loss) must not swallow the new one.
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            data = (b"\n" if torn else b"") + b"".join(lines)
+            try:
+                if os.write(fd, data) != len(data):
+                    raise OSError("short write, is the disk full?")
+                if sync:
+                    os.fsync(fd)
+            except OSError as e:
+                raise RecordError(f"{self.path}: cannot write: {e.strerror or e}") from e
+
+    @contextlib.contextmanager
+    def _appending(self) -> Iterator[int]:
+        with self._locked():
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            except OSError as e:
+                raise RecordError(f"{self.path}: cannot write: {e.strerror}") from e
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+
+    @contextlib.contextmanager
+    def _locked(self, suffix: str = ".lock", timeout: float = 60) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{self.path}{suffix}", timeout=timeout)
+            lock.acquire()
+        except Timeout:
+            raise RecordError(f"{self.path}: in use by another process") from None
+        except OSError as e:
+            raise RecordError(f"{self.path}: cannot write: {e.strerror or e}") from e
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def tuning_lock(self) -> contextlib.AbstractContextManager[None]:
+        """Held by a tuning run, so that two runs neither disturb nor blame each other.
+
+        Raises
+        ------
+        RecordError
+            On entry, if another run holds it.
+        """
+        return self._locked(".tuning.lock", timeout=0)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def records(self) -> list[Record]:
+        """All readable records in the order of the file; read again when the file changed.
+
+        Raises
+        ------
+        RecordError
+            The file exists and cannot be read.
+        """
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if stamp != self._stamp:
+                lines = list(self._read())
+                self._records = [r for r in lines if not isinstance(r, bytes)]
+                self._verdicts = defaultdict(list)
+                for record in self._records:
+                    if isinstance(record, Verdict):
+                        self._verdicts[record.workload].append(record)
+                self._stamp = stamp
+        except FileNotFoundError:
+            self._records, self._verdicts, self._stamp = [], {}, None
+        except OSError as e:
+            raise RecordError(f"{self.path}: cannot read: {e.strerror}") from e
+        return self._records
+
+    def _read(self) -> Iterator[Record | bytes]:
+        """Each line as a record, or verbatim if it is not one (and noted in `problems`)."""
+        self.problems = []
+        number = 0
+        with self.path.open("rb") as file:
+            # A longer line comes in pieces, of which none is a record.
+            while line := file.readline(MAX_LINE):
+                number += 1
+                try:
+                    yield decode(line)
+                except ValueError as e:
+                    self.problems.append(f"{self.path}:{number}: {e}")
+                    yield line
+
+    def trials(
+        self, workload: str, device: Device, *, kernels: str, space: str, seed: int
+    ) -> list[Trial | Start]:
+        """What earlier runs with the same seed did here: trials, and starts without an end."""
+        done: dict[tuple[object, ...], Trial | Start] = {}
+        for r in self.records():
+            if (
+                isinstance(r, Trial | Start)
+                and (r.workload, r.device.fingerprint) == (workload, device.fingerprint)
+                and (r.kernels, r.space, r.seed) == (kernels, space, seed)
+            ):
+                key = config_key(r.config)
+                # A later start is a second attempt: it replaces nothing that has a result.
+                if isinstance(r, Trial) or key not in done:
+                    done.pop(key, None)
+                    done[key] = r
+        return list(done.values())
+
+    def verdict(self, workload: str, device: Device, *, kernels: str, space: str) -> Verdict | None:
+        """The latest verdict of this very device and these very kernels."""
+        self.records()
+        for v in reversed(self._verdicts.get(workload, [])):
+            if v.device.fingerprint == device.fingerprint and (v.kernels, v.space) == (
+                kernels,
+                space,
+            ):
+                return v
+        return None
+
+    def lookup(self, workload: str, device: Device, *, kernels: str, space: str) -> Found:
+        """Find the config for a workload: exact device, same core type, or default.
+
+        Records of another space version or other kernels are stale and not used.
+        """
+        exact = self.verdict(workload, device, kernels=kernels, space=space)
+        if exact is not None:
+            return Found(exact.config, "exact") if exact.won else Found(None, "default")
+        for v in reversed(self._verdicts.get(workload, [])):
+            same = (v.device.core, v.device.isa) == (device.core, device.isa)
+            if same and v.won and (v.kernels, v.space) == (kernels, space):
+                return Found(v.config, "core")
+        return Found(None, "default")
+
+    def seeds(self, workload: str, device: Device, limit: int = 5) -> list[Config]:
+        """Configs that won for this workload elsewhere on the same ISA, or with older kernels.
+
+        They are places to start a search from, to be measured again. Latest first.
+        """
+        self.records()
+        found: dict[object, Config] = {}
+        for v in reversed(self._verdicts.get(workload, [])):
+            if v.won and v.device.isa == device.isa:
+                found.setdefault(config_key(v.config), v.config)
+        return list(found.values())[:limit]
+
+    def stale(self, device: Device, *, kernels: str, space: str) -> int:
+        """How many verdicts of this device were measured with other kernels or another space."""
+        return sum(
+            isinstance(r, Verdict)
+            and r.device.fingerprint == device.fingerprint
+            and (r.kernels, r.space) != (kernels, space)
+            for r in self.records()
+        )
+
+    def model_verdict(
+        self,
+        model: str,
+        shapes: dict[str, tuple[int, ...]],
+        threads: int,
+        device: Device,
+        *,
+        kernels: str,
+    ) -> ModelVerdict | None:
+        """The latest whole-model verdict for these shapes on this very device."""
+        for r in reversed(self.records()):
+            if (
+                isinstance(r, ModelVerdict)
+                and (r.model, r.shapes, r.threads) == (model, shapes, threads)
+                and (r.device.fingerprint, r.kernels) == (device.fingerprint, kernels)
+            ):
+                return r
+        return None
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Per device fingerprint: how many records of each kind, and trials of each status."""
+        table: dict[str, Counter[str]] = {}
+        for r in self.records():
+            counter = table.setdefault(r.device.fingerprint, Counter())
+            counter[type(r).__name__.lower()] += 1
+            if isinstance(r, Trial):
+                counter[f"trial.{r.result.status}"] += 1
+        return {device: dict(counts) for device, counts in table.items()}
+
+    # -- upkeep ------------------------------------------------------------------------------
+
+    def merge(self, others: Iterable[str | os.PathLike[str]]) -> int:
+        """Append the records of other files that this one does not have; return how many.
+
+        Raises
+        ------
+        RecordError
+            A file cannot be read, or this one cannot be written.
+        """
+        have = {encode(r) for r in self.records()}
+        new: list[bytes] = []
+        for path in others:
+            other = Database(path)
+            if not other.path.exists():
+                raise RecordError(f"{other.path}: cannot read: no such file")
+            for record in other.records():
+                line = encode(record)
+                if line not in have:
+                    have.add(line)
+                    new.append(line)
+            self.problems += other.problems
+        if new:
+            self._write(new, sync=True)
+        return len(new)
+
+    def prune(self, best: int = 5) -> int:
+        """Keep the `best` trials and the latest verdict of each key; return how many lines went.
+
+        A key is workload, device, kernels and space. The file is replaced at once: a reader sees
+        the old or the new one. Lines that cannot be read are kept as they are.
+        """
+        with self._locked():
+            if not self.path.exists():
+                return 0
+            lines = list(self._read())
+            keep = _kept(lines, best)
+            folder = self.path.parent
+            try:
+                fd, name = tempfile.mkstemp(prefix=self.path.name, suffix=".tmp", dir=folder)
+                try:
+                    with os.fdopen(fd, "wb") as file:
+                        for i in keep:
+                            r = lines[i]
+                            file.write(r if isinstance(r, bytes) else encode(r))
+                        file.flush()
+                        os.fsync(file.fileno())
+                    Path(name).replace(self.path)
+                except BaseException:
+                    Path(name).unlink(missing_ok=True)
+                    raise
+            except OSError as e:
+                raise RecordError(f"{self.path}: cannot write: {e.strerror}") from e
+            return len(lines) - len(keep)
+
+
+def _kept(lines: list[Record | bytes], best: int) -> list[int]:
+    """Indices of the lines that `Database.prune` keeps."""
+    keep = [i for i, r in enumerate(lines) if isinstance(r, bytes)]
+    trials: dict[tuple[str, ...], list[tuple[float, int]]] = defaultdict(list)
+    latest: dict[object, int] = {}
+    for i, r in enumerate(lines):
+        if isinstance(r, Trial):
+            key = (r.workload, r.device.fingerprint, r.kernels, r.space)
+            ratio = r.result.ratio
+            trials[key].append((math.inf if ratio is None else ratio, i))
+        elif isinstance(r, Verdict):
+            latest["verdict", r.workload, r.device.fingerprint, r.kernels, r.space] = i
+        elif isinstance(r, ModelVerdict):
+            shapes = tuple(sorted(r.shapes.items()))
+            latest["plan", r.model, shapes, r.threads, r.device.fingerprint, r.kernels] = i
+    for group in trials.values():
+        keep += [i for _, i in sorted(group)[:best]]
+    return sorted([*keep, *latest.values()])

@@ -1,0 +1,60 @@
+"""The state of the machine, as far as Linux tells; None elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from luthier.tuner.record import Environment
+
+__all__ = ["Watch"]
+
+CPU = Path("/sys/devices/system/cpu")
+THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+STAT = Path("/proc/stat")
+THROTTLED = 0.8
+"""A clock below this share of the maximum counts as throttled."""
+
+
+class Watch:
+    """Observes the machine from its creation to `read`."""
+
+    def __init__(self) -> None:
+        self._before = _ticks()
+
+    def read(self) -> Environment:
+        """Clock (Hz), temperature (Celsius), throttling, share of stolen time, allowed CPUs."""
+        pinning = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+        cpu = CPU / f"cpu{pinning[0] if pinning else 0}" / "cpufreq"
+        now, top = _number(cpu / "scaling_cur_freq"), _number(cpu / "cpuinfo_max_freq")
+        temperature = _number(THERMAL)
+        return Environment(
+            frequency=now * 1000 if now else None,
+            temperature=temperature / 1000 if temperature is not None else None,
+            throttled=now < THROTTLED * top if now and top else None,
+            steal=self._steal(),
+            pinning=pinning,
+        )
+
+    def _steal(self) -> float | None:
+        after = _ticks()
+        if self._before is None or after is None:
+            return None
+        total = after[0] - self._before[0]
+        return round((after[1] - self._before[1]) / total, 4) if total > 0 else None
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _ticks() -> tuple[int, int] | None:
+    """All ticks of all CPUs, and the stolen ones among them."""
+    try:
+        fields = [int(f) for f in STAT.read_text().split("\n", 1)[0].split()[1:]]
+        return sum(fields[:8]), fields[7]
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,311 @@
+"""The tuning loop: which task gets the next trial, and what is written when."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.tuner.database import Database
+from luthier.tuner.measure import Measurer
+from luthier.tuner.progress import Progress
+from luthier.tuner.record import (
+    Config,
+    Costs,
+    Device,
+    Result,
+    Start,
+    Trial,
+    Verdict,
+    config_key,
+)
+from luthier.tuner.report import Report, TaskReport
+from luthier.tuner.strategies import Strategy
+from luthier.tuner.task import Task
+
+from luthier.errors import KernelError
+
+__all__ = ["Loop"]
+
+BURST = 4
+"""Trials in a row for one task: its runners stay warm in the worker."""
+WINDOW = 8
+"""Trials over which the recent gain of a task is taken."""
+CONFIRMED = 5
+"""Configs compared with the default at the end of a task."""
+CONFIRM_SHARE = 0.1
+"""Share of the budget kept for confirmation."""
+WIN = 0.99
+"""A config wins if the upper bound of its time ratio is below this."""
+
+
+@dataclass
+class _State:
+    """A task in the loop."""
+
+    task: Task
+    strategy: Strategy
+    report: TaskReport
+    space: str
+    limit: int
+    earlier: dict[object, Trial | Start]
+    fresh: int = 0
+    ranking: list[tuple[float, Config]] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def cost(self) -> float:
+        """Seconds of one model run that go into this task now."""
+        report = self.report
+        return self.task.weight * (report.seconds or 0.0) * report.best_ratio
+
+    @property
+    def priority(self) -> float:
+        """Expected reduction of the model's time by the next trial.
+
+        Two guesses, weighed as in L. Zheng et al., "Ansor" (OSDI 2020), section 6: the recent
+        gain goes on, or the next n trials halve what n trials have reached.
+        """
+        history = self.report.history
+        recent = history[-WINDOW:]
+        gain = (recent[0] - recent[-1]) / len(recent)
+        full = self.task.weight * (self.report.seconds or 0.0)
+        return 0.2 * full * gain + 0.8 * self.cost / len(history)
+
+
+class Loop:
+    """Runs strategies over several tasks that share a budget.
+
+    `luthier.tuner.tune` is the way in; the parameters are explained there.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        measurer: Measurer,
+        device: Device,
+        *,
+        kernels: str,
+        library: str,
+        seed: int,
+        budget: float,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.database = database
+        self.measurer = measurer
+        self.progress = progress
+        self.report = Report()
+        self._budget = budget
+        self._clock = clock
+        self._begin = clock()
+        self._sequence = 0
+        self._states: list[_State] = []
+        self._common: dict[str, Any] = {
+            "run": uuid.uuid4().hex[:12],
+            "device": device,
+            "kernels": kernels,
+            "library": library,
+            "seed": seed,
+        }
+
+    def add(self, task: Task, trials: int | None, strategy: type[Strategy]) -> None:
+        """Take a task in; `trials` None is the whole space."""
+        space = self.measurer.space(task.workload)
+        limit = len(space.configs) if trials is None else min(trials, len(space.configs))
+        device, kernels, seed = (self._common[k] for k in ("device", "kernels", "seed"))
+        earlier = self.database.trials(
+            task.key, device, kernels=kernels, space=space.version, seed=seed
+        )
+        self._states.append(
+            _State(
+                task,
+                strategy(
+                    space, trials=limit, seed=seed, seeds=self.database.seeds(task.key, device)
+                ),
+                TaskReport(task, len(space.configs), space.default),
+                space.version,
+                limit,
+                {config_key(r.config): r for r in earlier},
+            )
+        )
+        self.report.tasks.append(self._states[-1].report)
+        self.progress.on_task(task, len(space.configs), limit)
+
+    def run(self) -> Report:
+        """Search, confirm, report. The first Ctrl-C ends the search, the second everything."""
+        try:
+            try:
+                self._search()
+            except KeyboardInterrupt:
+                self.report.stopped = "interrupted"
+                self.notice("interrupted: confirming what was found, again to stop at once")
+            self._confirm()
+        except KeyboardInterrupt:
+            self.report.stopped = "interrupted"
+        self.report.seconds = self._clock() - self._begin
+        self.progress.on_done(self.report)
+        return self.report
+
+    def notice(self, text: str) -> None:
+        """Tell the user, and keep it for the report."""
+        self.report.notices.append(text)
+        self.progress.on_notice(text)
+
+    # -- searching ---------------------------------------------------------------------------
+
+    def _search(self) -> None:
+        for state in self._states:
+            self._steps(state, 1)
+        while active := [s for s in self._states if not s.done]:
+            if self._spent(1 - CONFIRM_SHARE):
+                self.report.stopped = "budget"
+                return
+            self._steps(max(active, key=lambda s: s.priority), BURST)
+
+    def _spent(self, share: float) -> bool:
+        return self._clock() - self._begin >= share * self._budget
+
+    def _steps(self, state: _State, count: int) -> None:
+        for _ in range(count):
+            if state.done or self._spent(1 - CONFIRM_SHARE):
+                return
+            self._step(state)
+
+    def _step(self, state: _State) -> None:
+        begin = time.perf_counter()
+        config = state.strategy.ask()
+        if config is None:
+            state.done = True
+            return
+        suggest = time.perf_counter() - begin
+        earlier = self._recall(state, config)
+        if earlier is not None:
+            self._take(state, earlier, recalled=True)
+            return
+        # The first config that is not recalled: here the earlier run had gone another way (other
+        # level or strategy), or had ended. Whatever else it found is told before going on.
+        for other in list(state.earlier.values()):
+            known = self._recall(state, other.config)
+            if known is not None and state.report.trials < state.limit:
+                self._take(state, known, recalled=True)
+        state.earlier.clear()
+        if not state.done:
+            self._take(state, self._measure(state, config, suggest), recalled=False)
+
+    def _recall(self, state: _State, config: Config) -> Trial | None:
+        """The trial of an earlier run. A start without an end is blamed on its config."""
+        record = state.earlier.pop(config_key(config), None)
+        is_default = config == state.report.default
+        if isinstance(record, Start):
+            if is_default:  # without its time there is nothing to compare with: try again
+                return None
+            result = Result("killed", "the tuning run ended during this trial")
+            trial = self._line(Trial, state, config=config, source="recall", result=result)
+            self.database.append(trial)
+            return trial
+        if record is None or record.result.status == "device_lost":
+            return None
+        return None if is_default and not record.result.ok else record
+
+    def _measure(self, state: _State, config: Config, suggest: float) -> Trial:
+        source, prediction = state.strategy.source, state.strategy.prediction
+        # On the disk before the run: if the machine goes down, this config is to blame.
+        self.database.append(self._line(Start, state, config=config), sync=True)
+        begin = time.perf_counter()
+        default = state.report.default
+        best = math.inf if config == default else state.report.best_ratio
+        result = self.measurer.measure(state.task.workload, config, default, best)
+        trial = self._line(
+            Trial,
+            state,
+            config=config,
+            source=source,
+            result=result,
+            costs=Costs(round(time.perf_counter() - begin, 4), round(suggest, 4)),
+            prediction=prediction,
+        )
+        self.database.append(trial)
+        if result.status == "device_lost":
+            raise KernelError(f"{state.task.key}: cannot measure: {result.error}")
+        state.fresh += 1
+        return trial
+
+    def _take(self, state: _State, trial: Trial, *, recalled: bool) -> None:
+        result, report = trial.result, state.report
+        state.strategy.tell(trial.config, result)
+        report.add(trial.config, result, recalled=recalled)
+        if result.ok and result.ratio is not None:
+            state.ranking.append((result.ratio, trial.config))
+        if trial.config == report.default and not result.ok:
+            report.failure = f"the default config failed: {result.status}: {result.error}"
+            self.notice(f"{state.task.key}: {report.failure}")
+            state.done = True
+        if report.trials >= state.limit:
+            state.done = True
+        self.progress.on_trial(state.task, trial, report)
+
+    # -- confirming --------------------------------------------------------------------------
+
+    def _confirm(self) -> None:
+        """Confirm the tasks in the order of what they promise, while the budget lasts."""
+        for state in sorted(self._states, key=_promise, reverse=True):
+            if state.report.failure or not state.report.trials:
+                continue
+            if self._spent(1):
+                self.report.stopped = self.report.stopped or "budget"
+                return
+            verdict = self._known_verdict(state) or self._verdict(state)
+            if verdict is not None:
+                state.report.verdict = verdict
+                self.progress.on_confirm(state.task, verdict, state.report)
+
+    def _known_verdict(self, state: _State) -> Verdict | None:
+        if state.fresh:
+            return None
+        return self.database.verdict(
+            state.task.key,
+            self._common["device"],
+            kernels=self._common["kernels"],
+            space=state.space,
+        )
+
+    def _verdict(self, state: _State) -> Verdict | None:
+        """Compare the best configs with the default; None if nothing could be compared."""
+        ranking = sorted(state.ranking, key=lambda entry: entry[0])
+        best = [config for ratio, config in ranking if ratio < 1][:CONFIRMED]
+        report = state.report
+        # Nothing looked better: the default is compared with itself, which settles the matter.
+        configs: Sequence[Config] = best or [report.default]
+        results = self.measurer.confirm(state.task.workload, configs, report.default)
+        found = [
+            (r.reference.hi, config, r)
+            for config, r in zip(configs, results, strict=True)
+            if r.ok and r.reference
+        ]
+        if not found:
+            self.notice(f"{state.task.key}: confirmation failed: {results[0].error}")
+            return None
+        bound, config, result = min(found, key=lambda entry: entry[0])
+        won = bound < WIN and config != report.default
+        verdict = self._line(Verdict, state, config=config, result=result, won=won)
+        self.database.append(verdict, sync=True)
+        return verdict
+
+    def _line(self, kind: type[Any], state: _State, **fields: Any) -> Any:
+        self._sequence += 1
+        return kind(
+            **self._common,
+            sequence=self._sequence,
+            workload=state.task.key,
+            space=state.space,
+            **fields,
+        )
+
+
+def _promise(state: _State) -> float:
+    report = state.report
+    return state.task.weight * (report.seconds or 0.0) * (1 - report.best_ratio)

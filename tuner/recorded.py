@@ -1,0 +1,147 @@
+"""Fully measured spaces in a file: what strategies are compared on without timing anything.
+
+The file is gzipped JSON lines. The first one is a `Header`; every other one is a config, as the
+positions of its values in the header's knobs, with its time ratio or the status of its failure.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from luthier.tuner.measure import Measurer
+from luthier.tuner.record import Config, Device, Result, config_key
+
+from luthier.errors import RecordError
+
+__all__ = ["Header", "RecordedSpace", "load_space", "record_space", "save_space"]
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line: what was measured, where, and the default's seconds."""
+
+    workload: str
+    version: str
+    device: Device
+    kernels: str
+    knobs: dict[str, tuple[int | str, ...]]
+    default: Config
+    seconds: float
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    positions: tuple[int, ...]
+    outcome: float | str
+
+
+@dataclass(frozen=True)
+class RecordedSpace:
+    """A space whose every config has its outcome: the time ratio, or the status of a failure."""
+
+    header: Header
+    configs: list[Config]
+    outcomes: list[float | str]
+
+    @property
+    def knobs(self) -> dict[str, tuple[int | str, ...]]:
+        return self.header.knobs
+
+    @property
+    def default(self) -> Config:
+        return self.header.default
+
+    @property
+    def version(self) -> str:
+        return self.header.version
+
+    @property
+    def optimum(self) -> float:
+        """The least time ratio."""
+        return min(o for o in self.outcomes if isinstance(o, float))
+
+    def neighbours(self, config: Config) -> list[Config]:
+        """The legal configs that differ in one knob."""
+        legal = {config_key(c) for c in self.configs}
+        near = ({**config, k: v} for k, values in self.knobs.items() for v in values)
+        return [c for c in near if c != config and config_key(c) in legal]
+
+
+def record_space(
+    measurer: Measurer,
+    workload: Any,
+    device: Device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> RecordedSpace:
+    """Measure every config of a workload's space; `progress` is told how many are done.
+
+    Raises
+    ------
+    RecordError
+        The default config cannot be measured.
+    """
+    space = measurer.space(workload)
+    first = measurer.measure(workload, space.default, space.default)
+    if first.seconds is None:
+        raise RecordError(f"{workload.key}: the default cannot be measured: {first.error}")
+    header = Header(
+        workload=workload.key,
+        version=space.version,
+        device=device,
+        kernels=measurer.kernels,
+        knobs={k: tuple(v) for k, v in space.knobs.items()},
+        default=space.default,
+        seconds=first.seconds,
+    )
+    outcomes: list[float | str] = []
+    for config in space.configs:
+        outcomes.append(_outcome(measurer.measure(workload, config, space.default)))
+        progress(len(outcomes), len(space.configs))
+    return RecordedSpace(header, list(space.configs), outcomes)
+
+
+def _outcome(result: Result) -> float | str:
+    return result.status if result.ratio is None else round(result.ratio, 4)
+
+
+def save_space(path: str | os.PathLike[str], space: RecordedSpace) -> None:
+    """Write a recorded space."""
+    encoder = msgspec.json.Encoder()
+    lines = [encoder.encode(space.header)]
+    for config, outcome in zip(space.configs, space.outcomes, strict=True):
+        positions = tuple(space.knobs[k].index(config[k]) for k in space.knobs)
+        lines.append(encoder.encode(_Row(positions, outcome)))
+    # No time stamp: the same content gives the same file.
+    Path(path).write_bytes(gzip.compress(b"\n".join(lines) + b"\n", mtime=0))
+
+
+def load_space(path: str | os.PathLike[str]) -> RecordedSpace:
+    """The inverse of `save_space`.
+
+    Raises
+    ------
+    RecordError
+        The file cannot be read or is not a recorded space; the message starts ``path:line``.
+    """
+    number = 0
+    try:
+        with gzip.open(path) as file:
+            number = 1
+            header = msgspec.json.decode(file.readline(), type=Header)
+            decoder = msgspec.json.Decoder(_Row)
+            names, values = list(header.knobs), list(header.knobs.values())
+            configs: list[Config] = []
+            outcomes: list[float | str] = []
+            for line in file:
+                number += 1
+                row = decoder.decode(line)
+                chosen = [v[p] for v, p in zip(values, row.positions, strict=True)]
+                configs.append(dict(zip(names, chosen, strict=True)))
+                outcomes.append(row.outcome)
+    except (OSError, EOFError, ValueError, IndexError) as e:
+        raise RecordError(f"{path}:{number}: {e}") from e
+    return RecordedSpace(header, configs, outcomes)

@@ -1,0 +1,156 @@
+"""The last word: a tuned plan is used only if the whole model runs faster by it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from luthier.tuner.database import Database
+from luthier.tuner.device import device_of, kernels_hash
+from luthier.tuner.record import ModelVerdict
+from luthier.tuner.report import TaskReport
+from luthier.tuner.stats import bootstrap_interval
+
+__all__ = ["Comparison", "compare", "judge", "remember"]
+
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Time of the tuned model over the untuned one, with its 95 % interval and both medians."""
+
+    ratio: float
+    lo: float
+    hi: float
+    tuned: float
+    untuned: float
+    rounds: int
+
+
+def compare(
+    run_tuned: Run,
+    run_untuned: Run,
+    *,
+    seconds: float = 3.0,
+    least: int = 7,
+    most: int = 60,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Compare two callables by interleaved rounds: tuned, untuned, untuned, tuned.
+
+    Parameters
+    ----------
+    run_tuned, run_untuned : callable
+        One run of the model each.
+    seconds : float
+        Rounds go on for about so long,
+    least, most : int
+        but are at least and at most so many.
+    clock : callable
+
+    Returns
+    -------
+    Comparison
+        The median of the rounds' ratios, with its bootstrap interval.
+    """
+    run_tuned(), run_untuned()  # warm
+    tuned: list[float] = []
+    untuned: list[float] = []
+
+    def timed(run: Run) -> float:
+        begin = clock()
+        run()
+        return clock() - begin
+
+    begin = clock()
+    while len(tuned) < least or (len(tuned) < most and clock() - begin < seconds):
+        first, second, third, fourth = (
+            timed(run) for run in (run_tuned, run_untuned, run_untuned, run_tuned)
+        )
+        tuned.append((first + fourth) / 2)
+        untuned.append((second + third) / 2)
+    logs = np.log(np.asarray(tuned) / np.asarray(untuned))
+    lo, hi = bootstrap_interval(logs, lambda x: float(np.median(x)))
+    return Comparison(
+        math.exp(float(np.median(logs))),
+        math.exp(lo),
+        math.exp(hi),
+        float(np.median(tuned)),
+        float(np.median(untuned)),
+        len(tuned),
+    )
+
+
+def judge(
+    tasks: Sequence[TaskReport],
+    build: Callable[[frozenset[str]], Run],
+    *,
+    seconds: float = 3.0,
+    compare: Callable[..., Comparison] = compare,
+) -> tuple[frozenset[str], Comparison | None]:
+    """Find which tuned configs to keep, by running the whole model.
+
+    All that won are tried first. While the model is not faster with confidence, the less certain
+    half is given up.
+
+    Parameters
+    ----------
+    tasks : sequence of TaskReport
+    build : callable
+        Makes the model's run with the tuned configs of the given workload keys, and defaults for
+        all others.
+    seconds : float
+        For each comparison.
+    compare : callable
+        As `luthier.tuner.whole_model.compare`.
+
+    Returns
+    -------
+    kept : frozenset of str
+        Workload keys; empty if the untuned model is to stay.
+    comparison : Comparison or None
+        Of the kept plan with the untuned one; None if nothing is kept.
+    """
+    winners = sorted((t for t in tasks if t.won), key=lambda t: t.interval[2])
+    untuned = build(frozenset()) if winners else None
+    while winners:
+        kept = frozenset(t.task.key for t in winners)
+        found = compare(build(kept), untuned, seconds=seconds)
+        if found.hi < 1:
+            return kept, found
+        winners = winners[: len(winners) // 2]
+    return frozenset(), None
+
+
+def remember(
+    database: Database,
+    target: Any,
+    *,
+    model: str,
+    shapes: dict[str, tuple[int, ...]],
+    threads: int,
+    kept: frozenset[str],
+    comparison: Comparison | None,
+) -> ModelVerdict:
+    """Append the outcome of `judge`; sessions of this model then use just the kept configs."""
+    ratio, lo, hi = (comparison.ratio, comparison.lo, comparison.hi) if comparison else (1, 1, 1)
+    verdict = ModelVerdict(
+        run="",
+        sequence=0,
+        device=device_of(target),
+        kernels=kernels_hash(),
+        model=model,
+        shapes=shapes,
+        threads=threads,
+        ratio=ratio,
+        lo=lo,
+        hi=hi,
+        kept=tuple(sorted(kept)),
+    )
+    database.append(verdict, sync=True)
+    return verdict
