@@ -1,0 +1,85 @@
+"""Normalisations and softmax: the output has the input's shape."""
+
+from __future__ import annotations
+
+import math
+
+from luthier.graph.ir import Node
+from luthier.graph.ops.common import (
+    FLOAT32,
+    OpInfo,
+    TensorType,
+    broadcast,
+    dtype_of,
+    normal_axis,
+    require,
+    shape_of,
+    split_map,
+    typed,
+)
+from luthier.graph.ops.elementwise import same
+
+
+def _per_channel(node: Node, channels: int, inputs: range) -> None:
+    for i in inputs:
+        shape = shape_of(node, i)
+        require(
+            math.prod(shape) == channels and len(shape) == 1,
+            node,
+            f"input {i} of shape {list(shape)} does not fit {channels} channels",
+        )
+
+
+def _channels(node: Node) -> int:
+    shape = shape_of(node, 0)
+    if len(shape) == 2:
+        return shape[1]
+    return 1 if len(shape) < 2 else split_map(node, shape)[1]
+
+
+def _batch_norm(node: Node) -> list[TensorType]:
+    _per_channel(node, _channels(node), range(1, 5))
+    statistic = (dtype_of(node, 3), shape_of(node, 3))
+    return [typed(node, 0), statistic, statistic][: len(node.outputs)]
+
+
+def _channel_norm(node: Node) -> list[TensorType]:
+    _per_channel(node, _channels(node), range(1, 3))
+    return same(node)
+
+
+def _layer_norm(node: Node) -> list[TensorType]:
+    dtype, shape = typed(node, 0)
+    axis = normal_axis(node, node.attrs.get("axis", -1), len(shape))
+    for i in (1, 2):
+        if node.input(i) is not None:
+            other = shape_of(node, i)
+            require(
+                broadcast(node, shape[axis:], other) == shape[axis:],
+                node,
+                f"input {i} of shape {list(other)} does not fit {list(shape[axis:])}",
+            )
+    statistic = (FLOAT32, (*shape[:axis], *(1 for _ in shape[axis:])))
+    return [(dtype, shape), statistic, statistic][: len(node.outputs)]
+
+
+def _softmax(node: Node) -> list[TensorType]:
+    dtype, shape = typed(node, 0)
+    if shape:
+        normal_axis(node, node.attrs.get("axis", -1), len(shape))
+    return [(dtype, shape)]
+
+
+OPS: dict[str, OpInfo] = {
+    "BatchNormalization": OpInfo(_batch_norm),
+    "InstanceNormalization": OpInfo(_channel_norm),
+    "GroupNormalization": OpInfo(_channel_norm),
+    "LayerNormalization": OpInfo(_layer_norm),
+    "RMSNormalization": OpInfo(_layer_norm),
+    "LpNormalization": OpInfo(same),
+    "LRN": OpInfo(same),
+    "MeanVarianceNormalization": OpInfo(same),
+    "Softmax": OpInfo(_softmax),
+    "LogSoftmax": OpInfo(_softmax),
+    "Hardmax": OpInfo(_softmax),
+}
