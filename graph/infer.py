@@ -274,11 +274,19 @@ class _Binder:
 
 
 def _if(binder: _Binder, node: Node) -> list[TensorType]:
-    then = _types_of(node, binder.body(node, "then_branch", []))
-    other = _types_of(node, binder.body(node, "else_branch", []))
-    if then != other:
+    """The type that both branches give. A branch that does not fit these shapes is never taken."""
+    found: list[list[TensorType]] = []
+    errors: list[InvalidModelError] = []
+    for attr in ("then_branch", "else_branch"):
+        try:
+            found.append(_types_of(node, binder.body(node, attr, [])))
+        except InvalidModelError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    if any(types != found[0] for types in found):
         raise dynamic(node, "the branches give results of different types or shapes")
-    return then
+    return found[0]
 
 
 def _loop(binder: _Binder, node: Node) -> list[TensorType]:
