@@ -7,6 +7,7 @@ shapes share them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 from luthier.graph.ir import Graph, Node, Value
 
 __all__ = ["Rewriter", "constant_of", "fits_float", "ints_of", "is_float", "scalar_of", "squeezed"]
+
+_NUMBER = re.compile(r"(\.\d+)+$")
 
 
 class Rewriter:
@@ -66,7 +69,8 @@ class Rewriter:
     # -- editing -----------------------------------------------------------------------------
 
     def name(self, stem: str) -> str:
-        """A name that nothing in the graph has yet."""
+        """A name that nothing in the graph has yet: `stem` and a number instead of its own."""
+        stem = _NUMBER.sub("", stem)
         while True:
             self._counters[stem] = self._counters.get(stem, 0) + 1
             name = f"{stem}.{self._counters[stem]}"
