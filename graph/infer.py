@@ -33,8 +33,14 @@ _RANDOM = frozenset(
     "RandomUniformLike".split()
 )
 
+_DATA_DEPENDENT = frozenset(("Compress", "NonMaxSuppression", "Unique"))
 
-def bind(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
+
+def bind(
+    graph: Graph,
+    shapes: Mapping[str, Sequence[int]],
+    values: Mapping[str, np.ndarray] | None = None,
+) -> Graph:
     """A copy of `graph` in which every shape is concrete.
 
     Nodes and values are new, constant arrays are shared. Nodes whose result is known are folded:
@@ -47,6 +53,9 @@ def bind(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
         As `luthier.onnx_frontend.load` returns it; not changed.
     shapes : mapping of str to sequence of int
         The shape of every graph input that has a dimension of unknown size.
+    values : mapping of str to numpy.ndarray, optional
+        The content of inputs to be taken as constants, for a graph whose shapes depend on them.
+        The result is right for feeds of this content only; it still lists these inputs.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def bind(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
     Raises
     ------
     ArgumentError
-        If `shapes` does not fit the inputs.
+        If `shapes` or `values` do not fit the inputs.
     InvalidModelError
         If shapes inside the graph do not fit each other, or break a limit.
     UnsupportedError
@@ -67,9 +76,12 @@ def bind(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
     >>> graph.outputs[0].shape
     (1, 1000)
     """
-    concrete = _input_shapes(graph, shapes)
+    values = values or {}
+    _check_values(graph, values)
+    concrete = _input_shapes(graph, {**shapes, **{k: v.shape for k, v in values.items()}})
     inputs = [
-        Value(v.name, v.dtype, shape) for v, shape in zip(graph.inputs, concrete, strict=True)
+        Value(v.name, v.dtype, shape, values.get(v.name))
+        for v, shape in zip(graph.inputs, concrete, strict=True)
     ]
     problems: list[str] = []
     try:
@@ -131,7 +143,7 @@ def _input_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> list[tup
                 raise ArgumentError(f"{where}, got no shape")
             given = [d for d in value.shape if isinstance(d, int)]
         got = tuple(int(d) for d in given)
-        fits = len(got) <= limits.MAX_RANK and all(d > 0 for d in got)
+        fits = len(got) <= limits.MAX_RANK and all(d >= 0 for d in got)
         scalar = value.shape == () and math.prod(got) == 1  # common: one number fed as [1]
         if value.shape is not None and not scalar:
             fits = fits and len(got) == len(value.shape)
@@ -148,6 +160,15 @@ def _input_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> list[tup
                 )
         result.append(got)
     return result
+
+
+def _check_values(graph: Graph, values: Mapping[str, np.ndarray]) -> None:
+    for value in graph.inputs:
+        given = values.get(value.name)
+        if given is not None and given.dtype != value.dtype:
+            raise ArgumentError(
+                f"input {quote(value.name)}: expected {value.dtype}, got {given.dtype}"
+            )
 
 
 class _Binder:
@@ -247,6 +268,8 @@ class _Binder:
     def types(self, node: Node) -> list[TensorType]:
         if node.domain == "" and node.op in _CONTROL_FLOW:
             return _CONTROL_FLOW[node.op](self, node)
+        if node.op in _DATA_DEPENDENT:
+            return _computed_types(node)
         info = ops.find(node)
         return reference.infer(node) if info is None else info.infer(node)
 
@@ -340,6 +363,14 @@ def _types_of(node: Node, values: Sequence[Value]) -> list[TensorType]:
     for value in values:
         require(value.is_static, node, f"the type of {quote(value.name)} is not known")
     return [(v.dtype, v.shape) for v in values]  # type: ignore[misc]
+
+
+def _computed_types(node: Node) -> list[TensorType]:
+    """The types of results whose shape only computing them can tell."""
+    arrays = _constants(node)
+    if arrays is None or sum(a.nbytes for a in arrays if a is not None) > _REFERENCE_FOLD_BYTES:
+        raise dynamic(node, "the output shape depends on the input's values")
+    return [(a.dtype, a.shape) for a in reference.evaluate(node, arrays)]
 
 
 def _check_limits(node: Node, dtype: np.dtype, shape: tuple[int, ...]) -> None:

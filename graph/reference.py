@@ -68,7 +68,7 @@ def prepare(node: Node) -> Kernel:
     """
     info = ops.find(node)
     compute = None if info is None else info.compute
-    if compute is None:
+    if compute is None or not all(v.is_static for v in node.outputs):
         return _installed(node).prepare(node)
     rule = compute
 

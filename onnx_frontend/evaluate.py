@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from luthier.errors import UnsupportedError
@@ -15,6 +15,7 @@ from luthier.graph.ops.common import TensorType, describe, dynamic, invalid
 from luthier.graph.ops.dtypes import numpy_dtype, onnx_elem_type
 from luthier.graph.reference import Arrays, Kernel
 from luthier.onnx_frontend.ops import OPSET
+from luthier.onnx_frontend.tensors import to_proto
 
 _SMALL = 1 << 12
 """Constants up to this many bytes are shown to ONNX's inference; shapes are never larger."""
@@ -94,7 +95,7 @@ def _model(node: Node, constants: dict[str, np.ndarray]) -> onnx.ModelProto:
     outputs = [helper.make_empty_tensor_value_info(f"o{i}") for i in range(len(node.outputs))]
     names = [None if v is None else f"i{i}" for i, v in enumerate(node.inputs)]
     proto = writer.node(node, names, [o.name for o in outputs])
-    tensors = [numpy_helper.from_array(np.ascontiguousarray(a), k) for k, a in constants.items()]
+    tensors = [to_proto(array, name) for name, array in constants.items()]
     graph = helper.make_graph([proto], "node", inputs, outputs, tensors)
     opsets = {node.domain: node.opset, "": OPSET if node.domain else node.opset}
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
@@ -132,7 +133,7 @@ class _Writer:
             if isinstance(value, Graph):
                 value = self.body(value, captured)
             elif isinstance(value, np.ndarray):
-                value = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape))
+                value = to_proto(value, "")
             elif value == []:
                 continue
             proto.attribute.append(helper.make_attribute(key, value))
@@ -153,8 +154,7 @@ class _Writer:
             if value not in names:
                 names[value] = self.fresh()
                 if value.data is not None:
-                    data = np.ascontiguousarray(value.data).reshape(value.data.shape)
-                    tensors.append(numpy_helper.from_array(data, names[value]))
+                    tensors.append(to_proto(value.data, names[value]))
             return names[value]
 
         nodes = []

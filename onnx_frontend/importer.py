@@ -127,7 +127,7 @@ class _Scope:
     def __init__(self, outer: _Scope | None, pending: set[str]) -> None:
         self.outer = outer
         self.pending = pending
-        self.depth = 0 if outer is None else outer.depth + 1
+        self.depth: int = 0 if outer is None else outer.depth + 1
         self.values: dict[str, Value] = {}
         self.captured: dict[Value, Value] = {}
         """Outer value -> the input of this graph that stands for it."""

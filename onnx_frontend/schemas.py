@@ -23,6 +23,9 @@ _DTYPES = {
 }
 
 
+_ATTRIBUTE_TYPES = dict(AttributeProto.AttributeType.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Formal:
     """One formal input or output. `param` names the type that formals of that name share."""
@@ -65,7 +68,10 @@ def find_schema(op: str, version: int, domain: str) -> Schema | None:
         outputs=tuple(_formal(f) for f in schema.outputs),
         input_counts=range(schema.min_input, schema.max_input + 1),
         output_counts=range(schema.min_output, schema.max_output + 1),
-        attributes={a.name: int(a.type.value) for a in schema.attributes.values()},
+        attributes={
+            a.name: _ATTRIBUTE_TYPES[str(a.type).rpartition(".")[2]]
+            for a in schema.attributes.values()
+        },
         required=tuple(a.name for a in schema.attributes.values() if a.required),
         deprecated=schema.deprecated,
     )

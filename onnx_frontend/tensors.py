@@ -39,6 +39,11 @@ def elem_dtype(elem_type: int, what: str) -> np.dtype:
     return dtype
 
 
+def to_proto(array: np.ndarray, name: str) -> TensorProto:
+    """`array`, of any strides, as a TensorProto."""
+    return numpy_helper.from_array(np.asarray(array, order="C"), name)
+
+
 class TensorReader:
     """Reads the tensors of one model, and the files beside it that hold their data.
 

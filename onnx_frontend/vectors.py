@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
 
 from luthier import limits
 from luthier.errors import ArgumentError, InvalidModelError
 from luthier.graph.ops.common import quote
-from luthier.onnx_frontend.tensors import TensorReader
+from luthier.onnx_frontend.tensors import TensorReader, to_proto
 
 
 def load_tensor(path: str | os.PathLike[str]) -> np.ndarray:
@@ -69,5 +68,4 @@ def save_tensor(path: str | os.PathLike[str], array: np.ndarray, name: str = "")
     name : str
         Kept in the file.
     """
-    tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
-    Path(path).write_bytes(tensor.SerializeToString())
+    Path(path).write_bytes(to_proto(array, name).SerializeToString())

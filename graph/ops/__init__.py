@@ -20,6 +20,7 @@ from luthier.graph.ops import (
     resize,
     rnn,
     shape,
+    signal,
 )
 from luthier.graph.ops.common import OpInfo, TensorType
 
@@ -39,6 +40,7 @@ TABLES: dict[str, dict[str, OpInfo]] = {
         **resize.OPS,
         **rnn.OPS,
         **shape.OPS,
+        **signal.OPS,
     },
     "com.microsoft": quant.MICROSOFT,
     "luthier": {"Silu": OpInfo(elementwise.same)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,12 @@ def shape_of(node: Node, i: int) -> Shape:
     return typed(node, i)[1]
 
 
+def result_shape(node: Node) -> Shape:
+    """The concrete shape that inference gave the first output."""
+    assert node.output.is_static
+    return node.output.shape  # type: ignore[return-value]
+
+
 def dtype_of(node: Node, i: int) -> np.dtype:
     """Dtype of input `i`, which must be present."""
     return typed(node, i)[0]
@@ -129,6 +136,17 @@ def needed_ints(node: Node, i: int) -> list[int]:
     """As `const_ints` for an input that must be present."""
     tensor(node, i)
     return const_ints(node, i) or []
+
+
+def needed_size(node: Node, i: int) -> int:
+    """Content of input `i`, which must be one number that is not negative."""
+    tensor(node, i)
+    data = const(node, i)
+    if data is None or data.size != 1 or data.dtype.kind not in "iuf":
+        raise invalid(node, f"input {i} must be one number")
+    number = data.reshape(()).item()
+    require(number >= 0 and math.isfinite(number), node, f"input {i} may not be {number}")
+    return int(number)
 
 
 def normal_axis(node: Node, axis: int, rank: int) -> int:

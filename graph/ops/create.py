@@ -16,8 +16,10 @@ from luthier.graph.ops.common import (
     dtype_of,
     invalid,
     needed_ints,
+    needed_size,
     normal_axis,
     require,
+    result_shape,
     shape_of,
     tensor,
     typed,
@@ -40,7 +42,7 @@ def _constant_of_shape(node: Node) -> list[TensorType]:
 
 
 def _compute_constant_of_shape(node: Node, arrays: list[Any]) -> list[np.ndarray]:
-    return [np.broadcast_to(_fill(node), node.output.shape)]
+    return [np.broadcast_to(_fill(node), result_shape(node))]
 
 
 def _range(node: Node) -> list[TensorType]:
@@ -62,11 +64,12 @@ def _range(node: Node) -> list[TensorType]:
 
 def _compute_range(node: Node, arrays: list[Any]) -> list[np.ndarray]:
     start, _, delta = (a.reshape(()) for a in arrays)
-    count = np.arange(node.output.shape[0], dtype=start.dtype)
+    count = np.arange(result_shape(node)[0], dtype=start.dtype)
     return [start + count * delta]
 
 
-def _elem_type(node: Node, attr: str, default: np.dtype) -> np.dtype:
+def declared_dtype(node: Node, attr: str, default: np.dtype) -> np.dtype:
+    """The dtype that the attribute `attr` names, `default` where it is absent."""
     if attr not in node.attrs:
         return default
     dtype = numpy_dtype(node.attrs[attr])
@@ -75,28 +78,17 @@ def _elem_type(node: Node, attr: str, default: np.dtype) -> np.dtype:
     return dtype
 
 
-def _window_function(node: Node) -> list[TensorType]:
-    size = const(node, 0)
-    require(size is not None and size.size == 1, node, "size must be one number")
-    count = int(size.reshape(()).item())  # type: ignore[union-attr]
-    require(count >= 0, node, f"size {count} is negative")
-    return [(_elem_type(node, "output_datatype", FLOAT32), (count,))]
-
-
 def _eye_like(node: Node) -> list[TensorType]:
     dtype, shape = typed(node, 0)
     require(len(shape) == 2, node, f"input must be a matrix, not {list(shape)}")
-    return [(_elem_type(node, "dtype", dtype), shape)]
+    return [(declared_dtype(node, "dtype", dtype), shape)]
 
 
 def _one_hot(node: Node) -> list[TensorType]:
     indices = shape_of(node, 0)
-    depth = const(node, 1)
-    require(depth is not None and depth.size == 1, node, "depth must be one number")
-    count = int(depth.reshape(()).item())  # type: ignore[union-attr]
-    require(count >= 0, node, f"depth {count} is negative")
+    depth = needed_size(node, 1)
     axis = normal_axis(node, node.attrs.get("axis", -1), len(indices) + 1)
-    return [(dtype_of(node, 2), (*indices[:axis], count, *indices[axis:]))]
+    return [(dtype_of(node, 2), (*indices[:axis], depth, *indices[axis:]))]
 
 
 OPS: dict[str, OpInfo] = {
@@ -104,7 +96,4 @@ OPS: dict[str, OpInfo] = {
     "Range": OpInfo(_range, _compute_range),
     "EyeLike": OpInfo(_eye_like),
     "OneHot": OpInfo(_one_hot),
-    "BlackmanWindow": OpInfo(_window_function),
-    "HammingWindow": OpInfo(_window_function),
-    "HannWindow": OpInfo(_window_function),
 }

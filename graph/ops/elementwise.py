@@ -114,7 +114,7 @@ def _compute_cast(node: Node, arrays: list[Any]) -> list[np.ndarray] | None:
     return [arrays[0].astype(dtype)]
 
 
-_COMPUTE = {
+_COMPUTE: dict[str, Callable[..., Any]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,

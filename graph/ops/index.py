@@ -15,7 +15,6 @@ from luthier.graph.ops.common import (
     const,
     const_ints,
     dtype_of,
-    dynamic,
     invalid,
     needed_ints,
     normal_axes,
@@ -191,10 +190,6 @@ def _top_k(node: Node) -> list[TensorType]:
     return [(dtype, result), (INT64, result)]
 
 
-def _data_dependent(node: Node) -> list[TensorType]:
-    raise dynamic(node, "the output shape depends on the input's values")
-
-
 def _non_zero(node: Node) -> list[TensorType]:
     data = const(node, 0)
     require(data is not None and data.ndim > 0, node, "input must have at least one dimension")
@@ -229,8 +224,5 @@ OPS: dict[str, OpInfo] = {
     "DepthToSpace": OpInfo(_depth_to_space),
     "SpaceToDepth": OpInfo(_space_to_depth),
     "TopK": OpInfo(_top_k),
-    "Compress": OpInfo(_data_dependent),
     "NonZero": OpInfo(_non_zero, _compute_non_zero),
-    "NonMaxSuppression": OpInfo(_data_dependent),
-    "Unique": OpInfo(_data_dependent),
 }

@@ -60,7 +60,7 @@ def _qlinear_global_pool(node: Node) -> list[TensorType]:
 
 
 def _qgemm(node: Node) -> list[TensorType]:
-    dtype = FLOAT32 if node.input(8) is None else dtype_of(node, 8)
+    dtype: np.dtype = FLOAT32 if node.input(8) is None else dtype_of(node, 8)
     return [(dtype, gemm_shape(node, shape_of(node, 0), shape_of(node, 3)))]
 
 

@@ -21,6 +21,7 @@ from luthier.graph.ops.common import (
     normal_axes,
     normal_axis,
     require,
+    result_shape,
     shape_of,
     typed,
 )
@@ -95,7 +96,7 @@ def _unsqueeze(node: Node) -> list[TensorType]:
 
 
 def _compute_reshape(node: Node, arrays: list[Any]) -> list[np.ndarray]:
-    return [arrays[0].reshape(node.output.shape)]
+    return [arrays[0].reshape(result_shape(node))]
 
 
 def _transpose(node: Node) -> list[TensorType]:
@@ -123,7 +124,7 @@ def _expand(node: Node) -> list[TensorType]:
 
 
 def _compute_expand(node: Node, arrays: list[Any]) -> list[np.ndarray]:
-    return [np.broadcast_to(arrays[0], node.output.shape)]
+    return [np.broadcast_to(arrays[0], result_shape(node))]
 
 
 OPS: dict[str, OpInfo] = {
