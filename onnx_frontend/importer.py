@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def load(source: str | os.PathLike[str] | bytes) -> Graph:
     try:
         return _Importer(inline_functions(_parse(data)), TensorReader(folder)).model(name)
     except UnicodeDecodeError:
-        raise InvalidModelError(f"{name}: a name is not UTF-8 text") from None
+        raise InvalidModelError(f"{name}: an attribute is not UTF-8 text") from None
     except (InvalidModelError, UnsupportedError) as error:
         raise type(error)(f"{name}: {error}") from None
 
@@ -91,6 +92,7 @@ def _parse(data: bytes) -> onnx.ModelProto:
         raise InvalidModelError("not an ONNX model, or cut short") from None
     if not model.HasField("graph"):
         raise InvalidModelError("holds no ONNX graph")
+    _check_texts(model)
     return model
 
 
@@ -109,16 +111,42 @@ def _opsets(model: onnx.ModelProto) -> dict[str, int]:
     return versions
 
 
-def _names(graph: onnx.GraphProto) -> Iterator[str]:
+def _check_texts(model: onnx.ModelProto) -> None:
+    """Refuse text that is not UTF-8: the parser hands it out as bytes."""
+    texts = [_texts(model.graph)]
+    for function in model.functions:
+        texts.append(iter((function.name, function.domain, *function.input, *function.output)))
+        texts.append(_node_texts(function.node))
+    imports = (entry.domain for entry in model.opset_import)
+    if not all(isinstance(text, str) for text in chain(imports, *texts)):
+        raise InvalidModelError("a name is not UTF-8 text")
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str]:
     """Every name in a graph and its bodies; the depth is bounded by the protobuf parser."""
-    for group in (graph.input, graph.output, graph.initializer):
-        yield from (item.name for item in group)
-    for node in graph.node:
-        yield node.name
-        yield from node.output
+    yield graph.name
+    for info in chain(graph.input, graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
+    for tensor in graph.initializer:
+        yield from _tensor_texts(tensor)
+    yield from _node_texts(graph.node)
+
+
+def _node_texts(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name)
+            yield from _tensor_texts(attribute.t)
             if attribute.type == AttributeProto.GRAPH:
-                yield from _names(attribute.g)
+                yield from _texts(attribute.g)
+
+
+def _tensor_texts(tensor: onnx.TensorProto) -> Iterator[str]:
+    yield tensor.name
+    for entry in tensor.external_data:
+        yield from (entry.key, entry.value)
 
 
 class _Scope:
@@ -157,7 +185,7 @@ class _Importer:
         self.proto = model
         self.tensors = tensors
         self.opsets = _opsets(model)
-        self.names = Names(set(_names(model.graph)))
+        self.names = Names(set(_texts(model.graph)))
         self.problems: list[str] = []
         self.node_names: set[str] = set()
         self.count = 0
