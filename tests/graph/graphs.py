@@ -10,6 +10,7 @@ from typing import Any
 
 import interp
 import numpy as np
+import pytest
 
 from luthier.graph import ops
 from luthier.graph.ir import Graph, Node, Value
@@ -104,7 +105,6 @@ def check_golden(module: ModuleType, builds: Sequence[Build]) -> None:
 
     LUTHIER_UPDATE_GOLDEN=1 writes the file instead.
     """
-    name = module.__name__.rpartition(".")[2]
     parts = []
     for build in builds:
         graph = build()
@@ -112,11 +112,25 @@ def check_golden(module: ModuleType, builds: Sequence[Build]) -> None:
         module.run(graph)
         parts.append(f"# {build.__name__}: before\n{before}# after\n{print_graph(graph)}")
     text = "\n".join(parts)
-    path = GOLDEN / f"{name}.txt"
+    path = GOLDEN / f"{pass_name(module)}.txt"
     if os.environ.get("LUTHIER_UPDATE_GOLDEN") == "1":
         path.write_text(text)
     assert path.exists(), f"{path} is missing: run once with LUTHIER_UPDATE_GOLDEN=1"
     assert text == path.read_text()
+
+
+def pass_name(module: ModuleType) -> str:
+    """``fold_pads``."""
+    return module.__name__.rpartition(".")[2]
+
+
+def pairs(table: dict[ModuleType, list[Build]]) -> list:
+    """Parameters (module, build) with readable ids."""
+    return [
+        pytest.param(module, build, id=f"{pass_name(module)}-{build.__name__}")
+        for module, builds in table.items()
+        for build in builds
+    ]
 
 
 def assert_close(got: list[np.ndarray], want: list[np.ndarray], tolerance: float) -> None:

@@ -194,6 +194,7 @@ def _pool(attrs: dict, x: np.ndarray, average: bool) -> np.ndarray:
     rank = len(kernel)
     strides, dilations, pads = _geometry(attrs, x.shape[2:], kernel)
     last = [0] * 2 * rank
+    counts = [None] * rank
     if attrs.get("ceil_mode"):
         for i, size in enumerate(x.shape[2:]):
             extent = (kernel[i] - 1) * dilations[i] + 1
@@ -201,15 +202,18 @@ def _pool(attrs: dict, x: np.ndarray, average: bool) -> np.ndarray:
             count = -(-room // strides[i]) + 1
             if (count - 1) * strides[i] >= size + pads[i]:
                 count -= 1
+            counts[i] = count
             last[rank + i] = max((count - 1) * strides[i] - room, 0)
     axes = tuple(range(-rank, 0))
+    positions = (..., *[slice(0, count) for count in counts])
     if not average:
         image = _padded(_padded(x, pads, -np.inf), last, -np.inf)
-        return _windows(image, kernel, strides, dilations).max(axes)
+        return _windows(image, kernel, strides, dilations).max(axes)[positions]
     counted = _padded(np.ones_like(x), pads, 1.0 if attrs.get("count_include_pad") else 0.0)
-    counts = _windows(_padded(counted, last), kernel, strides, dilations).sum(axes)
+    shares = _windows(_padded(counted, last), kernel, strides, dilations).sum(axes)
     image = _padded(_padded(x, pads), last)
-    return _windows(image, kernel, strides, dilations).sum(axes) / counts
+    sums = _windows(image, kernel, strides, dilations).sum(axes)
+    return sums[positions] / shares[positions]
 
 
 # -- the rest ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import Builder, check_golden, check_rewrite, check_untouched
+from graphs import Builder, check_golden, check_rewrite, check_untouched, pairs, pass_name
 
 from luthier.graph.passes import (
     convert_fp16,
@@ -249,14 +249,6 @@ UNTOUCHED = {
 }
 
 
-def pairs(table):
-    return [
-        pytest.param(module, build, id=f"{module.__name__.rpartition('.')[2]}-{build.__name__}")
-        for module, builds in table.items()
-        for build in builds
-    ]
-
-
 @pytest.mark.parametrize(("module", "build"), pairs(CASES))
 def test_keeps_values(module, build):
     check_rewrite(module, build, tolerance=4e-3 if module is convert_fp16 else 1e-5)
@@ -267,6 +259,6 @@ def test_leaves_alone(module, build):
     check_untouched(module, build)
 
 
-@pytest.mark.parametrize("module", CASES, ids=lambda m: m.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("module", CASES, ids=pass_name)
 def test_golden(module):
     check_golden(module, CASES[module])
