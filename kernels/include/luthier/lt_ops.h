@@ -172,11 +172,14 @@ enum lt_dtype { LT_F32 = 0, LT_F16, LT_F64, LT_I8, LT_U8, LT_I16, LT_U16, LT_I32
 
 enum lt_isa { LT_ISA_SCALAR = 0, LT_ISA_AVX2 = 1, LT_ISA_AVX512 = 2, LT_ISA_NEON = 3, LT_ISA_COUNT };
 
-/* One entry a operator: what Python and the executor know of it. fields: "P:x I:n D:alpha ...". */
+typedef int (*lt_run_fn)(const void *args);
+typedef int64_t (*lt_work_fn)(const void *args);
+
+/* One entry an operator: what Python and the executor know of it. fields: "P:x I:n D:alpha ...". */
 typedef struct {
   const char *name;
-  int (*run)(const void *args);
-  int64_t (*work)(const void *args);
+  lt_run_fn run;
+  lt_work_fn work;
   const char *fields;
 } lt_op;
 

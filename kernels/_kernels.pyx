@@ -1,0 +1,204 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The one boundary between Python and the C kernels.
+
+Arguments are filled by name from the field lists of ``lt_ops.h``; nothing here is written per operator.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int64_t, uintptr_t
+
+import numpy as np
+
+from luthier.errors import KernelError
+
+
+cdef extern from "luthier/lt_ops.h":
+    ctypedef int (*lt_run_fn)(const void *) noexcept nogil
+    ctypedef int64_t (*lt_work_fn)(const void *) noexcept nogil
+    ctypedef struct lt_op:
+        const char *name
+        lt_run_fn run
+        lt_work_fn work
+        const char *fields
+    const lt_op lt_op_table[]
+    const int lt_op_count
+
+cdef extern from "cpu/cpu.h":
+    int lt_isa_available(int64_t isa)
+    int64_t lt_isa_lanes(int64_t isa)
+    const char *lt_cpu_features()
+
+cdef extern from "gemm/gemm.h":
+    ctypedef struct lt_tile:
+        pass
+    ctypedef void (*lt_gemm_fn)(const lt_tile *)
+    lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku)
+
+cdef extern from "cpu/clock.h" nogil:
+    double lt_time_calls(lt_run_fn run, const void *const *args, int64_t count, int64_t inner, int *status)
+    double lt_time_regions(int64_t threads, int64_t repeats)
+
+ISA_NAMES = ("scalar", "avx2", "avx512", "neon")
+"""Names of ``enum lt_isa``, by number."""
+
+_STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing"}
+
+
+def _read_table():
+    table = {}
+    for i in range(lt_op_count):
+        fields = lt_op_table[i].fields.decode().split()
+        slots = {name: (slot, kind) for slot, (kind, name) in enumerate(f.split(":") for f in fields)}
+        table[lt_op_table[i].name.decode()] = (i, slots)
+    return table
+
+
+OPS = _read_table()
+"""Operator name -> (index, {field: (slot, kind)}); kind is "P", "I" or "D"."""
+
+
+cdef class Args:
+    """The argument struct of one operator call; keeps the arrays that it points to alive.
+
+    Parameters
+    ----------
+    name : str
+        An operator of ``OPS``.
+    fields : dict
+        Field name to int, float, None or an array (passed as its data pointer). Missing fields are 0.
+    """
+
+    cdef int64_t *slots
+    cdef int index
+    cdef dict layout
+    cdef public str name
+    cdef dict kept
+
+    def __cinit__(self, str name, dict fields):
+        try:
+            self.index, self.layout = OPS[name]
+        except KeyError:
+            raise KernelError(f"no operator {name!r}") from None
+        self.name = name
+        self.kept = {}
+        self.slots = <int64_t *>PyMem_Calloc(len(self.layout), sizeof(int64_t))
+        if self.slots == NULL:
+            raise MemoryError
+        for key, value in fields.items():
+            self.set(key, value)
+
+    def __dealloc__(self):
+        PyMem_Free(self.slots)
+
+    def set(self, str key, value):
+        """Set one field."""
+        try:
+            slot, kind = self.layout[key]
+        except KeyError:
+            raise KernelError(f"{self.name} has no argument {key!r}") from None
+        if kind == "D":
+            (<double *>self.slots)[<int>slot] = value
+        elif kind == "I":
+            self.slots[<int>slot] = value
+        elif value is None:
+            self.slots[<int>slot] = 0
+            self.kept.pop(key, None)
+        else:
+            self.slots[<int>slot] = <int64_t><uintptr_t>value.ctypes.data
+            self.kept[key] = value
+
+    def pack(self):
+        """The slots as bytes, for a plan."""
+        return (<char *>self.slots)[:8 * len(self.layout)]
+
+    def work_size(self):
+        """Bytes of scratch memory that the operator wants in its field ``work``."""
+        return lt_op_table[self.index].work(self.slots)
+
+    def run(self):
+        """Run once with the GIL released; raise KernelError on a bad status."""
+        cdef int status
+        cdef lt_run_fn fn = lt_op_table[self.index].run
+        with nogil:
+            status = fn(self.slots)
+        if status:
+            raise KernelError(f"{self.name}: {_STATUS.get(status, status)}")
+
+    def time(self, int64_t inner, list rotate=None):
+        """Seconds per call over `inner` calls made in C.
+
+        Parameters
+        ----------
+        inner : int
+        rotate : list of Args, optional
+            Argument structs of the same operator that are called in turn with this one.
+        """
+        cdef const void *calls[64]
+        cdef int64_t count = 1
+        cdef int status = 0
+        cdef double seconds
+        cdef lt_run_fn fn = lt_op_table[self.index].run
+        cdef Args other
+        calls[0] = self.slots
+        for other in (rotate or [])[:63]:
+            calls[count] = other.slots
+            count += 1
+        with nogil:
+            seconds = lt_time_calls(fn, calls, count, inner, &status)
+        if status:
+            raise KernelError(f"{self.name}: {_STATUS.get(status, status)}")
+        return seconds
+
+
+def call(str name, dict fields):
+    """Fill the arguments of operator `name`, run it once, and provide scratch memory if it asks for some."""
+    args = Args(name, fields)
+    size = args.work_size()
+    if size and "work" not in fields:
+        args.set("work", aligned_bytes(size))
+    args.run()
+
+
+def work_size(str name, dict fields):
+    """Bytes of scratch memory that a call with these arguments wants."""
+    return Args(name, fields).work_size()
+
+
+def aligned_bytes(size, alignment=64):
+    """Uninitialised uint8 array of `size` bytes that starts at a multiple of `alignment`."""
+    room = np.empty(size + alignment, np.uint8)
+    skip = -room.ctypes.data % alignment
+    return room[skip : skip + size]
+
+
+def cpu_isas():
+    """Names of the ISAs that this CPU can run, the baseline first and the best last."""
+    return [name for i, name in enumerate(ISA_NAMES) if lt_isa_available(i)]
+
+
+def isa_lanes(str isa):
+    """Floats in a vector of `isa`."""
+    return lt_isa_lanes(ISA_NAMES.index(isa))
+
+
+def cpu_features():
+    """Names of the CPU's instruction-set features that kernels care for."""
+    return lt_cpu_features().decode().split()
+
+
+def has_gemm_variant(str isa, int mr, int nv, int ku):
+    """Whether the micro-kernel of `mr` rows by `nv` vectors, k unrolled `ku` times, is built in and can run."""
+    return lt_gemm_kernel(ISA_NAMES.index(isa), mr, nv, ku) != NULL
+
+
+def entry_points():
+    """Operator name -> address of its ``run``, for the executor's plans."""
+    return {lt_op_table[i].name.decode(): <uintptr_t>lt_op_table[i].run for i in range(lt_op_count)}
+
+
+def parallel_overhead(int threads, int64_t repeats=10000):
+    """Seconds that one empty parallel region of `threads` tasks costs, averaged over `repeats`."""
+    cdef double seconds
+    with nogil:
+        seconds = lt_time_regions(threads, repeats)
+    return seconds

@@ -1,0 +1,221 @@
+/* NHWC convolution as a GEMM: rows are output pixels, columns output channels, k runs over (kh, kw, ic). */
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "../cpu/cpu.h"
+#include "../cpu/num.h"
+#include "../cpu/threads.h"
+#include "../gemm/gemm.h"
+#include "luthier/lt_ops.h"
+
+#define MAX_TAPS 1024 /* segments of the direct algorithm, on the stack */
+
+typedef struct {
+  const lt_conv2d_args *c;
+  lt_rhs rhs;
+  int64_t icg, ocg;               /* channels per group */
+  int64_t pixels;                 /* rows of one block: mc output pixels, or mc rows of the image (direct) */
+  int64_t m_blocks, n_blocks, nc; /* of one group */
+  int64_t ld_rows;                /* im2col: distance between packed rows */
+  int64_t room;                   /* im2col: floats of packed rows for each thread */
+  int64_t pad_iw;                 /* direct: width of the padded copy, 0 if the input is read in place */
+} conv_job;
+
+static int needs_padding(const lt_conv2d_args *c) {
+  return c->pl > 0 || (c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1 - c->pl > c->iw;
+}
+
+static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
+  const int64_t dims[] = {c->ih, c->iw, c->ic, c->oh, c->ow, c->oc, c->kh, c->kw, c->sh, c->sw, c->dh, c->dw,
+                          c->groups, c->mc, c->nc, c->kc};
+  for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+    if (dims[i] < 1 || dims[i] > INT32_MAX) return LT_BAD_ARGUMENT;
+  if (c->n < 0 || c->n > INT32_MAX || c->pt < 0 || c->pl < 0 || c->threads < 1 || c->threads > LT_MAX_THREADS ||
+      c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc)
+    return LT_BAD_ARGUMENT;
+  job->c = c;
+  job->icg = c->ic / c->groups;
+  job->ocg = c->oc / c->groups;
+  job->rhs = (lt_rhs){.isa = c->isa, .mr = c->mr, .nv = c->nv, .ku = c->ku, .prefetch = c->prefetch, .n = job->ocg,
+                      .k = c->kh * c->kw * job->icg, .act = c->act, .alpha = (float)c->alpha, .beta = (float)c->beta};
+  int status = lt_rhs_prepare(&job->rhs);
+  if (status) return status;
+  job->nc = round_up(min64(c->nc, job->ocg), c->nv * job->rhs.lanes);
+  job->n_blocks = ceil_div(job->ocg, job->nc);
+  job->ld_rows = job->room = job->pad_iw = 0;
+  switch (c->algo) {
+    case LT_CONV_POINTWISE:
+      if (c->kh != 1 || c->kw != 1 || c->sh != 1 || c->sw != 1 || c->ih != c->oh || c->iw != c->ow) return LT_BAD_ARGUMENT;
+      job->pixels = min64(c->mc, max64(1, c->n * c->oh * c->ow));
+      job->m_blocks = ceil_div(c->n * c->oh * c->ow, job->pixels);
+      return LT_OK;
+    case LT_CONV_IM2COL:
+      job->pixels = min64(c->mc, c->oh * c->ow);
+      job->m_blocks = c->n * ceil_div(c->oh * c->ow, job->pixels);
+      job->ld_rows = (round_up(job->rhs.k, 16) / 16 | 1) * 16;
+      job->room = job->pixels * job->ld_rows;
+      return LT_OK;
+    case LT_CONV_DIRECT:
+      if (c->kh * c->kw > MAX_TAPS) return LT_BAD_ARGUMENT;
+      job->pixels = min64(c->mc, c->oh);
+      job->m_blocks = c->n * ceil_div(c->oh, job->pixels);
+      if (needs_padding(c)) job->pad_iw = max64((c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1, c->pl + c->iw);
+      return LT_OK;
+    default: return LT_BAD_ARGUMENT;
+  }
+}
+
+int64_t lt_conv2d_work(const void *args) {
+  const lt_conv2d_args *c = args;
+  conv_job job;
+  if (conv_plan(c, &job)) return 0;
+  return (job.room * c->threads + job.pad_iw * c->n * c->ih * c->ic) * (int64_t)sizeof(float);
+}
+
+/* The K values of output pixel (oy, ox) of image x, as one packed row; zeros where the window is outside. */
+static void pack_row(const conv_job *job, const float *x, int64_t oy, int64_t ox, float *row) {
+  const lt_conv2d_args *c = job->c;
+  const int64_t icg = job->icg, run = c->kw * icg;
+  const int64_t ix0 = ox * c->sw - c->pl;
+  const int joined = c->dw == 1 && icg == c->ldx; /* neighbouring taps are neighbours in memory */
+  for (int64_t ky = 0; ky < c->kh; ky++, row += run) {
+    const int64_t iy = oy * c->sh - c->pt + ky * c->dh;
+    if (iy < 0 || iy >= c->ih) {
+      memset(row, 0, (size_t)run * sizeof *row);
+      continue;
+    }
+    const float *line = x + iy * c->iw * c->ldx;
+    if (joined) {
+      const int64_t from = max64(0, -ix0), to = max64(from, min64(c->kw, c->iw - ix0));
+      memset(row, 0, (size_t)(min64(from, c->kw) * icg) * sizeof *row);
+      if (from < c->kw) {
+        memcpy(row + from * icg, line + (ix0 + from) * icg, (size_t)((to - from) * icg) * sizeof *row);
+        memset(row + to * icg, 0, (size_t)((c->kw - to) * icg) * sizeof *row);
+      }
+      continue;
+    }
+    for (int64_t kx = 0; kx < c->kw; kx++) {
+      const int64_t ix = ix0 + kx * c->dw;
+      if (ix < 0 || ix >= c->iw) {
+        memset(row + kx * icg, 0, (size_t)icg * sizeof *row);
+      } else {
+        memcpy(row + kx * icg, line + ix * c->ldx, (size_t)icg * sizeof *row);
+      }
+    }
+  }
+}
+
+static const float *group_weights(const conv_job *job, int64_t group) {
+  return (const float *)job->c->w + group * lt_packed_size(job->rhs.lanes, job->rhs.k, job->ocg);
+}
+
+/* Rows of C from output pixel `pixel` on. */
+static void set_output(const conv_job *job, int64_t group, int64_t pixel, lt_rows *rows) {
+  const lt_conv2d_args *c = job->c;
+  rows->c = (float *)c->y + pixel * c->ldy + group * job->ocg;
+  rows->ldc = c->ldy;
+  rows->residual = c->residual ? (const float *)c->residual + pixel * c->ldr + group * job->ocg : 0;
+  rows->ldr = c->ldr;
+}
+
+/* A product of rows with K as one run, in blocks of kc. */
+static void run_rows(const conv_job *job, const lt_rhs *rhs, lt_rows *rows, int64_t n0, int64_t n1) {
+  const float *a = rows->a;
+  for (int64_t k0 = 0; k0 < rhs->k; k0 += job->c->kc) {
+    rows->a = a + k0;
+    lt_gemm_block(rhs, rows, n0, n1, k0, min64(job->c->kc, rhs->k - k0));
+  }
+}
+
+static void pointwise_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1) {
+  const lt_conv2d_args *c = job->c;
+  const int64_t p0 = block * job->pixels;
+  lt_rows rows = {.lda = c->ldx, .rows = min64(job->pixels, c->n * c->oh * c->ow - p0)};
+  rows.a = (const float *)c->x + p0 * c->ldx + group * job->icg;
+  set_output(job, group, p0, &rows);
+  run_rows(job, rhs, &rows, n0, n1);
+}
+
+static void im2col_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1,
+                         int thread) {
+  const lt_conv2d_args *c = job->c;
+  const int64_t per_image = ceil_div(c->oh * c->ow, job->pixels), image = block / per_image;
+  const int64_t p0 = block % per_image * job->pixels, count = min64(job->pixels, c->oh * c->ow - p0);
+  const float *x = (const float *)c->x + image * c->ih * c->iw * c->ldx + group * job->icg;
+  float *room = (float *)c->work + thread * job->room;
+  for (int64_t i = 0; i < count; i++)
+    pack_row(job, x, (p0 + i) / c->ow, (p0 + i) % c->ow, room + i * job->ld_rows);
+  lt_rows rows = {.a = room, .lda = job->ld_rows, .rows = count};
+  set_output(job, group, image * c->oh * c->ow + p0, &rows);
+  run_rows(job, rhs, &rows, n0, n1);
+}
+
+/* Direct: every output row is a GEMM over the pixels of that row, read in place, a segment a tap. Kernel rows outside the
+ * image are left out at both ends, so the taps that remain are consecutive in the packed weights. */
+static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1) {
+  const lt_conv2d_args *c = job->c;
+  const int64_t per_image = ceil_div(c->oh, job->pixels), image = block / per_image;
+  const int64_t y0 = block % per_image * job->pixels, y1 = min64(c->oh, y0 + job->pixels);
+  const int64_t ldx = job->pad_iw ? c->ic : c->ldx, iw = job->pad_iw ? job->pad_iw : c->iw;
+  const float *x = job->pad_iw ? (const float *)c->work + job->room * c->threads : (const float *)c->x;
+  for (int64_t oy = y0; oy < y1; oy++) {
+    int64_t seg[MAX_TAPS], taps = 0;
+    const int64_t top = oy * c->sh - c->pt;
+    const int64_t first = top < 0 ? min64(c->kh, ceil_div(-top, c->dh)) : 0;
+    const int64_t end = top < c->ih ? min64(c->kh, (c->ih - 1 - top) / c->dh + 1) : 0;
+    for (int64_t ky = first; ky < end; ky++)
+      for (int64_t kx = 0; kx < c->kw; kx++) seg[taps++] = (((image * c->ih + top + ky * c->dh) * iw) + kx * c->dw) * ldx;
+    lt_rows rows = {.a = x + group * job->icg, .lda = c->sw * ldx, .seg = seg, .nseg = taps, .kseg = job->icg, .rows = c->ow};
+    set_output(job, group, (image * c->oh + oy) * c->ow, &rows);
+    lt_gemm_block(rhs, &rows, n0, n1, first * c->kw * job->icg, 0);
+  }
+}
+
+static void conv_task(void *context, int64_t index, int thread) {
+  const conv_job *job = context;
+  const lt_conv2d_args *c = job->c;
+  const int64_t per_group = job->m_blocks * job->n_blocks, group = index / per_group, i = index % per_group;
+  const int64_t mb = c->split_n ? i % job->m_blocks : i / job->n_blocks;
+  const int64_t nb = c->split_n ? i / job->m_blocks : i % job->n_blocks;
+  const int64_t n0 = nb * job->nc, n1 = min64(job->ocg, n0 + job->nc);
+  lt_rhs rhs = job->rhs;
+  rhs.w = group_weights(job, group);
+  rhs.bias = c->bias ? (const float *)c->bias + group * job->ocg : 0;
+  switch (c->algo) {
+    case LT_CONV_POINTWISE: pointwise_block(job, &rhs, group, mb, n0, n1); break;
+    case LT_CONV_IM2COL: im2col_block(job, &rhs, group, mb, n0, n1, thread); break;
+    default: direct_block(job, &rhs, group, mb, n0, n1);
+  }
+}
+
+/* One image row of the padded copy that the direct algorithm reads. */
+static void pad_task(void *context, int64_t line, int thread) {
+  (void)thread;
+  const conv_job *job = context;
+  const lt_conv2d_args *c = job->c;
+  const int64_t ic = c->ic, right = job->pad_iw - c->pl - c->iw;
+  const float *src = (const float *)c->x + line * c->iw * c->ldx;
+  float *dst = (float *)c->work + job->room * c->threads + line * job->pad_iw * ic;
+  memset(dst, 0, (size_t)(c->pl * ic) * sizeof *dst);
+  dst += c->pl * ic;
+  if (c->ldx == ic) {
+    memcpy(dst, src, (size_t)(c->iw * ic) * sizeof *dst);
+  } else {
+    for (int64_t i = 0; i < c->iw; i++) memcpy(dst + i * ic, src + i * c->ldx, (size_t)ic * sizeof *dst);
+  }
+  memset(dst + c->iw * ic, 0, (size_t)(right * ic) * sizeof *dst);
+}
+
+int lt_conv2d_run(const void *args) {
+  const lt_conv2d_args *c = args;
+  conv_job job;
+  int status = conv_plan(c, &job);
+  if (status) return status;
+  if (c->n == 0) return LT_OK;
+  if (!c->x || !c->w || !c->y) return LT_BAD_ARGUMENT;
+  if (!c->work && lt_conv2d_work(c) > 0) return LT_NO_WORKSPACE;
+  if (job.pad_iw) lt_parallel_for(c->threads, c->n * c->ih, pad_task, &job);
+  lt_parallel_for(c->threads, c->groups * job.m_blocks * job.n_blocks, conv_task, &job);
+  return LT_OK;
+}

@@ -1,0 +1,66 @@
+#include "cpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "luthier/lt_ops.h"
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+int lt_isa_available(int64_t isa) {
+  switch (isa) {
+    case LT_ISA_SCALAR: return 1;
+#if defined(__x86_64__)
+    case LT_ISA_AVX2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    case LT_ISA_AVX512:
+      return lt_isa_available(LT_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+#elif defined(__aarch64__)
+    case LT_ISA_NEON: return 1;
+#endif
+    default: return 0;
+  }
+}
+
+int64_t lt_isa_lanes(int64_t isa) {
+  static const int64_t lanes[LT_ISA_COUNT] = {4, 8, 16, 4};
+  return isa >= 0 && isa < LT_ISA_COUNT ? lanes[isa] : 0;
+}
+
+#if defined(__x86_64__)
+#define LT_X86_FEATURES(X)                                                                          \
+  X("sse4.2") X("avx") X("f16c") X("avx2") X("fma") X("avx512f") X("avx512bw") X("avx512dq")        \
+  X("avx512vl") X("avx512vnni") X("avx512bf16")
+#elif defined(__aarch64__) && defined(__linux__)
+/* Bits of AT_HWCAP and AT_HWCAP2 (Linux, asm/hwcap.h); second: 1 for AT_HWCAP2. */
+#define LT_ARM_FEATURES(X)                                                                          \
+  X("asimd", 0, 1) X("asimdhp", 0, 10) X("asimddp", 0, 20) X("sve", 0, 22) X("i8mm", 1, 13) X("bf16", 1, 14)
+#endif
+
+const char *lt_cpu_features(void) {
+  static char names[256];
+  char text[256] = "";
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#define LT_ADD(name)                      \
+  if (__builtin_cpu_supports(name)) {     \
+    strcat(text, text[0] ? " " : "");     \
+    strcat(text, name);                   \
+  }
+  LT_X86_FEATURES(LT_ADD)
+#elif defined(__aarch64__) && defined(__linux__)
+  unsigned long caps[2] = {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)};
+#define LT_ADD(name, second, bit)         \
+  if (caps[second] >> (bit) & 1) {        \
+    strcat(text, text[0] ? " " : "");     \
+    strcat(text, name);                   \
+  }
+  LT_ARM_FEATURES(LT_ADD)
+#endif
+  snprintf(names, sizeof names, "%s", text);
+  return names;
+}

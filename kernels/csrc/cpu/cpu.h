@@ -1,0 +1,31 @@
+/* What the CPU can execute. */
+#ifndef LT_CPU_H
+#define LT_CPU_H
+
+#include <stdint.h>
+
+/* 1 if kernels of this ISA (enum lt_isa) are built in and the CPU and system can run them. */
+int lt_isa_available(int64_t isa);
+
+/* Vector length in floats of an ISA, 0 for an unknown one. */
+int64_t lt_isa_lanes(int64_t isa);
+
+/* Space-separated names of the instruction-set features that kernels may care for, such as "avx2 fma avx512f". */
+const char *lt_cpu_features(void);
+
+#if defined(__x86_64__)
+#define LT_IF_X86(x) x
+#define LT_IF_NEON(x) 0
+#elif defined(__aarch64__)
+#define LT_IF_X86(x) 0
+#define LT_IF_NEON(x) x
+#else
+#define LT_IF_X86(x) 0
+#define LT_IF_NEON(x) 0
+#endif
+
+/* The initialiser of a table over enum lt_isa, from the stem of a per-ISA name. */
+#define LT_ISA_TABLE(stem) \
+  {stem##_scalar, LT_IF_X86(stem##_avx2), LT_IF_X86(stem##_avx512), LT_IF_NEON(stem##_neon)}
+
+#endif

@@ -1,0 +1,104 @@
+/* Depthwise kernels over simd.h names: vectors run over channels. */
+#ifndef LT_DWCONV_BODY_H
+#define LT_DWCONV_BODY_H
+
+#include "dwconv.h"
+#include "dwconv.variants.h"
+
+LT_INLINE vf lt_dw_load(const float *p, int64_t lanes, const int PART) { return PART ? vf_load_n(p, lanes) : vf_load(p); }
+
+LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf v, int64_t pixel, int64_t c, int64_t lanes, const int PART) {
+  if (r->residual) v = vf_add(v, lt_dw_load(r->residual + pixel * r->ldr + c, lanes, PART));
+  v = vf_min(vf_set1(r->hi), vf_max(vf_set1(r->lo), v));
+  if (PART) {
+    vf_store_n(r->y + pixel * r->ldy + c, v, lanes);
+  } else {
+    vf_store(r->y + pixel * r->ldy + c, v);
+  }
+}
+
+/* OWT neighbouring pixels by CV vectors from channel c on, all KW columns inside the image: each input vector is loaded once
+ * for all the outputs of its row that it meets. PART: the only vector has just `lanes` lanes. */
+LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const int KW, const int S, const int OWT, const int CV,
+                          const int PART) {
+  vf acc[LT_DW_MAX_OWT][2];
+#pragma GCC unroll 2
+  for (int v = 0; v < CV; v++) {
+    vf init = r->bias ? lt_dw_load(r->bias + c + v * LT_VL, lanes, PART) : vf_zero();
+#pragma GCC unroll 8
+    for (int o = 0; o < OWT; o++) acc[o][v] = init;
+  }
+  const float *x = r->x + r->kh0 * r->row + c, *w = r->w + r->kh0 * KW * r->wc + c;
+  for (int64_t kh = r->kh0; kh < r->kh1; kh++, x += r->row, w += KW * r->wc) {
+    vf wv[5][2];
+#pragma GCC unroll 5
+    for (int k = 0; k < KW; k++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < CV; v++) wv[k][v] = lt_dw_load(w + k * r->wc + v * LT_VL, lanes, PART);
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < (OWT - 1) * S + KW; i++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < CV; v++) {
+        vf xv = lt_dw_load(x + i * r->ldx + v * LT_VL, lanes, PART);
+#pragma GCC unroll 5
+        for (int k = 0; k < KW; k++) {
+          if (i >= k && (i - k) % S == 0 && (i - k) / S < OWT) acc[(i - k) / S][v] = vf_fma(xv, wv[k][v], acc[(i - k) / S][v]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int o = 0; o < OWT; o++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < CV; v++) lt_dw_finish(r, acc[o][v], o, c + v * LT_VL, lanes, PART);
+  }
+}
+
+LT_INLINE void lt_dw_channels(const lt_dw_run *r, const int KW, const int S, const int OWT, const int CV) {
+  int64_t c = 0;
+  for (; c + CV * LT_VL <= r->c; c += CV * LT_VL) lt_dw_tile(r, c, LT_VL, KW, S, OWT, CV, 0);
+  if (CV > 1 && c + LT_VL <= r->c) {
+    lt_dw_tile(r, c, LT_VL, KW, S, OWT, 1, 0);
+    c += LT_VL;
+  }
+  if (c < r->c) lt_dw_tile(r, c, r->c - c, KW, S, OWT, 1, 1);
+}
+
+/* One pixel, any taps: four vectors at a time hide the latency of fma. */
+LT_INLINE void lt_dw_pixel_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const int CV, const int PART) {
+  vf acc[4];
+#pragma GCC unroll 4
+  for (int v = 0; v < CV; v++) acc[v] = r->bias ? lt_dw_load(r->bias + c + v * LT_VL, lanes, PART) : vf_zero();
+  for (int64_t kh = r->kh0; kh < r->kh1; kh++) {
+    for (int64_t kw = r->kw0; kw < r->kw1; kw++) {
+      const float *x = r->x + kh * r->row + kw * r->col + c, *w = r->w + (kh * r->kw + kw) * r->wc + c;
+#pragma GCC unroll 4
+      for (int v = 0; v < CV; v++)
+        acc[v] = vf_fma(lt_dw_load(x + v * LT_VL, lanes, PART), lt_dw_load(w + v * LT_VL, lanes, PART), acc[v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < CV; v++) lt_dw_finish(r, acc[v], 0, c + v * LT_VL, lanes, PART);
+}
+
+void LT_FN(lt_dw_pixel)(const lt_dw_run *r) {
+  int64_t c = 0;
+  for (; c + 4 * LT_VL <= r->c; c += 4 * LT_VL) lt_dw_pixel_tile(r, c, LT_VL, 4, 0);
+  for (; c + LT_VL <= r->c; c += LT_VL) lt_dw_pixel_tile(r, c, LT_VL, 1, 0);
+  if (c < r->c) lt_dw_pixel_tile(r, c, r->c - c, 1, 1);
+}
+
+#define LT_DEFINE(KW, S, OWT, CV) \
+  static void dw_##KW##_##S##_##OWT##_##CV(const lt_dw_run *r) { lt_dw_channels(r, KW, S, OWT, CV); }
+LT_CAT(LT_DW_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
+
+lt_dw_fn LT_FN(lt_dw_kernel)(int64_t kw, int64_t s, int64_t owt, int64_t cv) {
+  static const lt_dw_fn table[6][3][LT_DW_MAX_OWT + 1][3] = {
+#define LT_ENTRY(KW, S, OWT, CV) [KW][S][OWT][CV] = dw_##KW##_##S##_##OWT##_##CV,
+      LT_CAT(LT_DW_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
+  if (kw < 1 || kw > 5 || s < 1 || s > 2 || owt < 1 || owt > LT_DW_MAX_OWT || cv < 1 || cv > 2) return 0;
+  return table[kw][s][owt][cv];
+}
+
+#endif

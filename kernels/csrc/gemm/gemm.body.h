@@ -1,0 +1,132 @@
+/* The micro-kernel over simd.h names. MR, NV and KU are constants at every call, so all loops over them unroll and the
+ * accumulators live in registers. */
+#ifndef LT_GEMM_BODY_H
+#define LT_GEMM_BODY_H
+
+#include "gemm.h"
+#include "gemm.variants.h"
+
+LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const int KU) {
+  vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV];
+  const int last = NV - 1;
+  const int64_t tail = t->tail, lda = t->lda, prefetch = t->prefetch;
+
+  if (t->init == 0) {
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m++) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) acc[m][j] = vf_zero();
+    }
+  } else {
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m++) {
+      const float *init = t->init + m * t->init_ld;
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) {
+        acc[m][j] = j < last ? vf_load(init + j * LT_VL) : vf_load_n(init + j * LT_VL, tail);
+      }
+    }
+  }
+
+  const float *b = t->b;
+  for (int64_t s = 0; s < t->nseg; s++) {
+    /* One pointer for three rows: x86 addresses reach base, base + lda and base + 2 lda. */
+    const float *row[(LT_GEMM_MAX_MR + 2) / 3];
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m += 3) row[m / 3] = t->a + t->seg[s] + m * lda;
+    int64_t k = t->kseg;
+    for (; k >= KU * LT_AK; k -= KU * LT_AK) {
+      if (KU > 1 && prefetch) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV * KU; j++) __builtin_prefetch((const char *)(b + j * LT_VL) + prefetch);
+      }
+#pragma GCC unroll 4
+      for (int u = 0; u < KU; u++) {
+        /* Where a register holds several k, load all rows once; else load each just before use, or they would spill. */
+        va rows[LT_GEMM_MAX_MR];
+        if (LT_AK > 1) {
+#pragma GCC unroll 14
+          for (int m = 0; m < MR; m++) rows[m] = va_load(row[m / 3] + (m % 3) * lda + u * LT_AK);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < LT_AK; i++) {
+          vf bv[LT_GEMM_MAX_NV];
+#pragma GCC unroll 4
+          for (int j = 0; j < NV; j++) bv[j] = vf_load(b + ((u * LT_AK + i) * NV + j) * LT_VL);
+#pragma GCC unroll 14
+          for (int m = 0; m < MR; m++) {
+            va a = LT_AK > 1 ? rows[m] : va_load(row[m / 3] + (m % 3) * lda + u);
+#pragma GCC unroll 4
+            for (int j = 0; j < NV; j++) acc[m][j] = vf_fma_lane(bv[j], a, i, acc[m][j]);
+          }
+        }
+      }
+      b += KU * LT_AK * NV * LT_VL;
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m += 3) row[m / 3] += KU * LT_AK;
+    }
+    for (; k > 0; k--) {
+      vf bv[LT_GEMM_MAX_NV];
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) bv[j] = vf_load(b + j * LT_VL);
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m++) {
+        vf a = vf_set1(row[m / 3][(m % 3) * lda]);
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) acc[m][j] = vf_fma(bv[j], a, acc[m][j]);
+      }
+      b += NV * LT_VL;
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m += 3) row[m / 3]++;
+    }
+  }
+
+  if (t->residual) {
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m++) {
+      const float *residual = t->residual + m * t->ldr;
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) {
+        vf r = j < last ? vf_load(residual + j * LT_VL) : vf_load_n(residual + j * LT_VL, tail);
+        acc[m][j] = vf_add(acc[m][j], r);
+      }
+    }
+  }
+
+  const vf lo = vf_set1(t->lo), hi = vf_set1(t->hi);
+#pragma GCC unroll 14
+  for (int m = 0; m < MR; m++) {
+    float *c = t->c + m * t->ldc;
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) {
+      vf v = vf_min(hi, vf_max(lo, acc[m][j]));
+      if (j < last || tail == LT_VL) {
+        vf_store(c + j * t->cvs, v);
+      } else {
+        vf_store_n(c + j * t->cvs, v, tail);
+      }
+    }
+  }
+}
+
+#define LT_DEFINE(MR, NV, KU) \
+  static void gemm_##MR##_##NV##_##KU(const lt_tile *t) { lt_gemm_tile(t, MR, NV, KU); }
+LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
+
+lt_gemm_fn LT_FN(lt_gemm_kernel)(int64_t mr, int64_t nv, int64_t ku) {
+  static const lt_gemm_fn table[LT_GEMM_MAX_MR + 1][LT_GEMM_MAX_NV + 1][5] = {
+#define LT_ENTRY(MR, NV, KU) [MR][NV][KU] = gemm_##MR##_##NV##_##KU,
+      LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
+  if (mr < 1 || mr > LT_GEMM_MAX_MR || nv < 1 || nv > LT_GEMM_MAX_NV || ku < 1 || ku > 4) return 0;
+  return table[mr][nv][ku];
+}
+
+void LT_FN(lt_act_rows)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {
+  for (int64_t r = 0; r < rows; r++, c += ldc) {
+    int64_t j = 0;
+    for (; j + LT_VL <= cols; j += LT_VL) vf_store(c + j, vf_act(vf_load(c + j), act, alpha, beta));
+    if (j < cols) vf_store_n(c + j, vf_act(vf_load_n(c + j, cols - j), act, alpha, beta), cols - j);
+  }
+}
+
+#endif

@@ -1,0 +1,214 @@
+#include "gemm.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "../cpu/cpu.h"
+#include "../cpu/num.h"
+#include "../cpu/threads.h"
+#include "luthier/lt_ops.h"
+
+typedef lt_gemm_fn (*kernel_lookup)(int64_t mr, int64_t nv, int64_t ku);
+
+#define DECLARE(isa)                                                        \
+  lt_gemm_fn lt_gemm_kernel_##isa(int64_t mr, int64_t nv, int64_t ku);      \
+  void lt_act_rows_##isa(float *c, int64_t rows, int64_t cols, int64_t ldc, \
+                         int64_t act, float alpha, float beta);
+DECLARE(scalar)
+DECLARE(avx2)
+DECLARE(avx512)
+DECLARE(neon)
+#undef DECLARE
+
+static const kernel_lookup kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_gemm_kernel);
+static const lt_act_fn acts[LT_ISA_COUNT] = LT_ISA_TABLE(lt_act_rows);
+
+lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku) {
+  return lt_isa_available(isa) ? kernels[isa](mr, nv, ku) : 0;
+}
+
+int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float alpha, float beta) {
+  if (act < 0 || act >= LT_ACT_COUNT) return LT_BAD_ARGUMENT;
+  epilogue->lo = act == LT_ACT_RELU ? 0.0f : act == LT_ACT_CLIP ? alpha : -INFINITY;
+  epilogue->hi = act == LT_ACT_CLIP ? beta : INFINITY;
+  epilogue->post = act > LT_ACT_CLIP ? acts[isa] : 0;
+  return LT_OK;
+}
+
+int lt_rhs_prepare(lt_rhs *rhs) {
+  if (!lt_gemm_kernel(rhs->isa, rhs->mr, rhs->nv, rhs->ku)) return LT_BAD_VARIANT;
+  rhs->lanes = lt_isa_lanes(rhs->isa);
+  return lt_epilogue_prepare(&rhs->epilogue, rhs->isa, rhs->act, rhs->alpha, rhs->beta);
+}
+
+void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n1, int64_t k0, int64_t kc) {
+  static const int64_t no_offset = 0;
+  const int64_t lanes = rhs->lanes, panel = rhs->nv * lanes;
+  const int64_t tiles = ceil_div(rows->rows, rhs->mr);
+  const int64_t low = rows->rows / tiles, more = rows->rows % tiles; /* `more` tiles have one row more */
+  const int first = rows->seg || k0 == 0, last = rows->seg || k0 + kc == rhs->k;
+  lt_tile t = {.lda = rows->lda,
+               .seg = rows->seg ? rows->seg : &no_offset,
+               .nseg = rows->seg ? rows->nseg : 1,
+               .kseg = rows->seg ? rows->kseg : kc,
+               .ldc = rows->ldc,
+               .cvs = lanes,
+               .ldr = rows->ldr,
+               .lo = last ? rhs->epilogue.lo : -INFINITY,
+               .hi = last ? rhs->epilogue.hi : INFINITY,
+               .prefetch = rhs->prefetch};
+  for (int64_t n = n0; n < n1; n += panel) {
+    const int64_t cols = min64(panel, rhs->n - n), nv = ceil_div(cols, lanes);
+    const lt_gemm_fn low_fn = kernels[rhs->isa](low, nv, rhs->ku);
+    const lt_gemm_fn more_fn = more ? kernels[rhs->isa](low + 1, nv, rhs->ku) : 0;
+    t.b = rhs->w + n * rhs->k + k0 * nv * lanes;
+    t.tail = cols - (nv - 1) * lanes;
+    for (int64_t i = 0, r = 0; i < tiles; i++) {
+      const int64_t count = low + (i < more);
+      t.a = rows->a + r * rows->lda;
+      t.c = rows->c + r * rows->ldc + n;
+      t.init = first ? (rhs->bias ? rhs->bias + n : 0) : t.c;
+      t.init_ld = first ? 0 : rows->ldc;
+      t.residual = last && rows->residual ? rows->residual + r * rows->ldr + n : 0;
+      (i < more ? more_fn : low_fn)(&t);
+      if (last && rhs->epilogue.post)
+        rhs->epilogue.post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
+      r += count;
+    }
+  }
+}
+
+int64_t lt_packed_size(int64_t lanes, int64_t k, int64_t n) { return k * round_up(n, lanes); }
+
+void lt_pack_panels(float *dst, const float *src, int64_t k, int64_t n, int64_t ks, int64_t ns, int64_t nr,
+                    int64_t lanes, int64_t panel) {
+  const int64_t n0 = panel * nr, cols = min64(nr, n - n0), width = round_up(cols, lanes);
+  dst += n0 * k;
+  src += n0 * ns;
+  for (int64_t i = 0; i < k; i++, dst += width, src += ks) {
+    if (ns == 1) {
+      memcpy(dst, src, (size_t)cols * sizeof *dst);
+    } else {
+      for (int64_t j = 0; j < cols; j++) dst[j] = src[j * ns];
+    }
+    for (int64_t j = cols; j < width; j++) dst[j] = 0.0f;
+  }
+}
+
+/* ---- the gemm operator ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  const lt_gemm_args *g;
+  lt_rhs rhs;
+  int64_t m_blocks, n_blocks, nc; /* blocks of one matrix; nc is a multiple of the panel */
+  int64_t pack_floats;            /* per-thread room for packed rows */
+  int64_t rhs_floats;             /* room for a packed right-hand side: one per thread when batched, else one */
+  float *rhs_room, *pack_room;
+} gemm_job;
+
+/* Distance between packed rows: an odd number of cache lines, so that rows do not collide in L1. */
+static int64_t packed_ld(int64_t kc) { return (round_up(kc, 16) / 16 | 1) * 16; }
+
+/* A plain right-hand side of several matrices is packed by the thread that needs it; a single one is packed by all. */
+static int rhs_per_thread(const lt_gemm_args *g) { return !g->w_packed && g->batch > 1; }
+
+static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
+  if (g->batch < 0 || g->m < 0 || g->n < 0 || g->k < 0 || g->threads < 1 || g->threads > LT_MAX_THREADS ||
+      g->mc < 1 || g->nc < 1 || g->kc < 1)
+    return LT_BAD_ARGUMENT;
+  job->g = g;
+  job->rhs = (lt_rhs){.isa = g->isa, .mr = g->mr, .nv = g->nv, .ku = g->ku, .prefetch = g->prefetch, .n = g->n,
+                      .k = g->k, .bias = g->bias, .act = g->act, .alpha = (float)g->alpha, .beta = (float)g->beta};
+  int status = lt_rhs_prepare(&job->rhs);
+  if (status) return status;
+  const int64_t panel = g->nv * job->rhs.lanes;
+  job->nc = round_up(min64(g->nc, g->n), panel);
+  job->m_blocks = ceil_div(g->m, g->mc);
+  job->n_blocks = g->n ? ceil_div(g->n, job->nc) : 0;
+  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * packed_ld(min64(g->kc, g->k)) : 0;
+  job->rhs_floats = g->w_packed ? 0 : lt_packed_size(job->rhs.lanes, g->k, g->n);
+  job->rhs_room = (float *)g->work;
+  job->pack_room = job->rhs_room + job->rhs_floats * (rhs_per_thread(g) ? g->threads : 1);
+  return LT_OK;
+}
+
+int64_t lt_gemm_work(const void *args) {
+  const lt_gemm_args *g = args;
+  gemm_job job;
+  if (gemm_plan(g, &job)) return 0;
+  const int64_t sides = rhs_per_thread(g) ? g->threads : 1;
+  return (job.rhs_floats * sides + job.pack_floats * g->threads) * (int64_t)sizeof(float);
+}
+
+static void gemm_one_block(const gemm_job *job, const lt_rhs *rhs, int64_t b, int64_t mb, int64_t nb, int thread) {
+  const lt_gemm_args *g = job->g;
+  const int64_t m0 = mb * g->mc, n0 = nb * job->nc, n1 = min64(g->n, n0 + job->nc);
+  const float *a = (const float *)g->a + b * g->stride_a + m0 * g->lda;
+  lt_rows rows = {.lda = g->lda, .rows = min64(g->mc, g->m - m0), .ldc = g->ldy, .ldr = g->ldr};
+  rows.c = (float *)g->y + b * g->stride_y + m0 * g->ldy;
+  rows.residual = g->residual ? (const float *)g->residual + b * g->stride_r + m0 * g->ldr : 0;
+  float *packed = job->pack_room + thread * job->pack_floats;
+  int64_t k0 = 0;
+  do { /* once even for k = 0: the epilogue still applies */
+    const int64_t kc = min64(g->kc, g->k - k0);
+    rows.a = a + k0;
+    if (g->pack_a) {
+      const int64_t ld = packed_ld(min64(g->kc, g->k));
+      for (int64_t r = 0; r < rows.rows; r++) memcpy(packed + r * ld, a + r * g->lda + k0, (size_t)kc * sizeof *a);
+      rows.a = packed;
+      rows.lda = ld;
+    }
+    lt_gemm_block(rhs, &rows, n0, n1, k0, kc);
+    k0 += kc;
+  } while (k0 < g->k);
+}
+
+static void gemm_block_task(void *context, int64_t index, int thread) {
+  const gemm_job *job = context;
+  const int64_t per = job->m_blocks * job->n_blocks, b = index / per, i = index % per;
+  lt_rhs rhs = job->rhs;
+  rhs.w = job->g->w_packed ? (const float *)job->g->w + b * job->g->stride_w : job->rhs_room;
+  if (job->g->split_n) {
+    gemm_one_block(job, &rhs, b, i % job->m_blocks, i / job->m_blocks, thread);
+  } else {
+    gemm_one_block(job, &rhs, b, i / job->n_blocks, i % job->n_blocks, thread);
+  }
+}
+
+static void gemm_batch_task(void *context, int64_t b, int thread) {
+  const gemm_job *job = context;
+  const lt_gemm_args *g = job->g;
+  const int64_t nr = g->nv * job->rhs.lanes, panels = ceil_div(g->n, nr);
+  float *w = job->rhs_room + thread * job->rhs_floats;
+  for (int64_t p = 0; p < panels; p++)
+    lt_pack_panels(w, (const float *)g->w + b * g->stride_w, g->k, g->n, g->w_ks, g->w_ns, nr, job->rhs.lanes, p);
+  lt_rhs rhs = job->rhs;
+  rhs.w = w;
+  for (int64_t mb = 0; mb < job->m_blocks; mb++)
+    for (int64_t nb = 0; nb < job->n_blocks; nb++) gemm_one_block(job, &rhs, b, mb, nb, thread);
+}
+
+static void gemm_pack_task(void *context, int64_t panel, int thread) {
+  (void)thread;
+  const gemm_job *job = context;
+  const lt_gemm_args *g = job->g;
+  lt_pack_panels(job->rhs_room, g->w, g->k, g->n, g->w_ks, g->w_ns, g->nv * job->rhs.lanes, job->rhs.lanes, panel);
+}
+
+int lt_gemm_run(const void *args) {
+  const lt_gemm_args *g = args;
+  gemm_job job;
+  int status = gemm_plan(g, &job);
+  if (status) return status;
+  if (g->batch == 0 || g->m == 0 || g->n == 0) return LT_OK;
+  if (!g->a || !g->w || !g->y) return LT_BAD_ARGUMENT;
+  if (!g->work && lt_gemm_work(g) > 0) return LT_NO_WORKSPACE;
+  if (rhs_per_thread(g)) {
+    lt_parallel_for(g->threads, g->batch, gemm_batch_task, &job);
+    return LT_OK;
+  }
+  if (!g->w_packed) lt_parallel_for(g->threads, ceil_div(g->n, g->nv * job.rhs.lanes), gemm_pack_task, &job);
+  lt_parallel_for(g->threads, g->batch * job.m_blocks * job.n_blocks, gemm_block_task, &job);
+  return LT_OK;
+}

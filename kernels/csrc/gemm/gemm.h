@@ -1,0 +1,85 @@
+/* The GEMM micro-kernel and the pieces of blocking that conv2d shares with it. */
+#ifndef LT_GEMM_H
+#define LT_GEMM_H
+
+#include <stdint.h>
+
+#define LT_GEMM_MAX_MR 14
+#define LT_GEMM_MAX_NV 4
+
+/* One tile: c = clamp(init + sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s], lo, hi), a batch-reduce GEMM
+ * (Georganas et al., 2020). Rows of A are lda apart; b is one packed panel, consecutive over the segments. */
+typedef struct {
+  const float *a;
+  int64_t lda;
+  const int64_t *seg; /* offsets from a */
+  int64_t nseg, kseg;
+  const float *b;
+  float *c;
+  int64_t ldc, cvs;     /* distances between rows, and between vectors of a row */
+  const float *init;    /* bias, or the partial sums when init_ld is not 0; null for 0 */
+  int64_t init_ld;      /* distance between rows of init: 0 for a bias */
+  const float *residual; /* null for none */
+  int64_t ldr;
+  float lo, hi;
+  int64_t tail;     /* valid lanes of the last vector, 1 to LT_VL */
+  int64_t prefetch; /* bytes ahead in b; 0 for none */
+} lt_tile;
+
+typedef void (*lt_gemm_fn)(const lt_tile *tile);
+
+/* The micro-kernel of mr rows and nv vectors with k unrolled ku times, or null. */
+lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku);
+
+/* Apply an activation to rows x cols floats in place. */
+typedef void (*lt_act_fn)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta);
+
+/* What is done to a finished tile: a clamp in registers, and an activation over memory where a clamp is not enough. */
+typedef struct {
+  float lo, hi;
+  lt_act_fn post; /* null if the clamp is all */
+} lt_epilogue;
+
+/* Split an activation into the two; returns a status. */
+int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float alpha, float beta);
+
+/* Everything about the right-hand side and the epilogue that the blocks of one GEMM share. */
+typedef struct {
+  int64_t isa, lanes, mr, nv, ku, prefetch;
+  int64_t n, k;         /* columns, and all of K */
+  const float *w;       /* packed panels */
+  const float *bias;    /* null for none */
+  int64_t act;
+  float alpha, beta;
+  lt_epilogue epilogue;
+} lt_rhs;
+
+/* Fill the derived fields (lanes, epilogue) and check the variant; returns a status. */
+int lt_rhs_prepare(lt_rhs *rhs);
+
+/* Rows of A and C for lt_gemm_block. */
+typedef struct {
+  const float *a;
+  int64_t lda;
+  const int64_t *seg; /* null: one segment of kc at offset 0 */
+  int64_t nseg, kseg;
+  int64_t rows;
+  float *c;
+  int64_t ldc;
+  const float *residual;
+  int64_t ldr;
+} lt_rows;
+
+/* Columns [n0, n1) (n0 a multiple of the panel width) of `rows`, panel by panel, tile by tile. Without segments for k in
+ * [k0, k0 + kc), adding to C unless k0 is 0, with the epilogue once K is complete; with segments for all of them in one pass,
+ * the first of which meets row k0 of the panels. */
+void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n1, int64_t k0, int64_t kc);
+
+/* Floats in the packed form of a K x N matrix: n rounded up to whole vectors. */
+int64_t lt_packed_size(int64_t lanes, int64_t k, int64_t n);
+
+/* Pack a K x N matrix with strides ks, ns into panels of nr columns; the last is as narrow as whole vectors allow. */
+void lt_pack_panels(float *dst, const float *src, int64_t k, int64_t n, int64_t ks, int64_t ns, int64_t nr,
+                    int64_t lanes, int64_t panel);
+
+#endif

@@ -1,0 +1,4 @@
+#define LT_SIMD_SCALAR
+#include "../simd/simd.h"
+#include "../simd/simd_math.h"
+#include "gemm.body.h"

@@ -1,0 +1,109 @@
+"""From a workload and a config to the argument slots of a C operator, and weights to packed weights.
+
+The NumPy API, the tuner's runners and the graph's lowering all fill arguments here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from luthier.kernels import _kernels
+from luthier.kernels.workload import ACTIVATIONS, Conv2d, DepthwiseConv2d, Gemm, Workload
+
+__all__ = [
+    "ALGORITHMS",
+    "config_fields",
+    "epilogue_fields",
+    "kernel_name",
+    "pack_weights",
+    "workload_fields",
+]
+
+ALGORITHMS = ("pointwise", "im2col", "direct")
+"""Algorithm names in the order of ``enum lt_conv_algo``."""
+
+Config = Mapping[str, int | str]
+
+
+def config_fields(config: Config) -> dict[str, int]:
+    """The slots that a config sets; its names are the slots' names."""
+    fields = dict(config)
+    fields["isa"] = _kernels.ISA_NAMES.index(config["isa"])
+    if "algo" in config:
+        fields["algo"] = ALGORITHMS.index(config["algo"])
+    return fields
+
+
+def epilogue_fields(activation: str, params: tuple[float, float] = (0.0, 0.0)) -> dict:
+    """The slots of an activation."""
+    return {"act": ACTIVATIONS.index(activation), "alpha": params[0], "beta": params[1]}
+
+
+def workload_fields(workload: Workload) -> dict[str, int]:
+    """The slots of sizes and distances, for dense NHWC maps and dense matrices."""
+    w = workload
+    if isinstance(w, Gemm):
+        sizes = {"batch": w.batch, "m": w.m, "n": w.n, "k": w.k, "lda": w.k, "ldy": w.n}
+        strides = {"stride_a": w.m * w.k, "stride_y": w.m * w.n, "stride_r": w.m * w.n}
+        plain = {} if w.packed else {"stride_w": w.k * w.n, "w_ks": w.n, "w_ns": 1}
+        return {**sizes, **strides, **plain, "ldr": w.n, "w_packed": int(w.packed)}
+    pt, pl, _, _ = w.pads
+    fields = {"n": w.n, "ih": w.h, "iw": w.w, "oh": w.oh, "ow": w.ow, "kh": w.r, "kw": w.s}
+    fields |= {"sh": w.strides[0], "sw": w.strides[1], "pt": pt, "pl": pl}
+    fields |= {"dh": w.dilations[0], "dw": w.dilations[1], "ldx": w.c}
+    if isinstance(w, DepthwiseConv2d):
+        return {**fields, "c": w.c, "ldy": w.c, "ldr": w.c}
+    return {**fields, "ic": w.c, "oc": w.k, "groups": w.groups, "ldy": w.k, "ldr": w.k}
+
+
+def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.ndarray:
+    """Weights in the form that the kernel of `config` reads.
+
+    Parameters
+    ----------
+    workload : Workload
+    weights : ndarray of float32
+        (k, n) for gemm, (oc, ic / groups, kh, kw) for conv2d, (c, 1, kh, kw) for depthwise_conv2d.
+    config : mapping
+
+    Returns
+    -------
+    ndarray of float32, 1-d
+    """
+    if isinstance(workload, DepthwiseConv2d):
+        return np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0)).ravel()
+    lanes = _kernels.isa_lanes(config["isa"])
+    width = lanes * config["nv"]
+    if isinstance(workload, Gemm):
+        return _pack_panels(weights, width, lanes)
+    w = weights.reshape(workload.groups, -1, *weights.shape[1:])
+    parts = [_pack_panels(g.transpose(2, 3, 1, 0).reshape(-1, g.shape[0]), width, lanes) for g in w]
+    return np.concatenate(parts)
+
+
+def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
+    """A (k, n) matrix as panels of `width` columns, the last as narrow as whole vectors allow."""
+    k, n = matrix.shape
+    full = n // width
+    packed = np.zeros(k * (-(-n // lanes) * lanes), np.float32)
+    body = packed[: full * width * k].reshape(full, k, width)
+    body[...] = matrix[:, : full * width].reshape(k, full, width).transpose(1, 0, 2)
+    if n > full * width:
+        packed[full * width * k :].reshape(k, -1)[:, : n - full * width] = matrix[:, full * width :]
+    return packed
+
+
+def kernel_name(workload: Workload, config: Config) -> str:
+    """The name that plans, logs and reports give a kernel, such as ``conv2d_f32_direct_12x32_avx512``."""
+    lanes, isa = _kernels.isa_lanes(config["isa"]), config["isa"]
+    if isinstance(workload, DepthwiseConv2d):
+        if not config["special"]:
+            return f"dwconv_f32_any_{isa}"
+        window = f"{workload.r}x{workload.s}s{workload.strides[1]}"
+        return f"dwconv_f32_{window}_{config['owt']}x{config['cv'] * lanes}_{isa}"
+    tile = f"{config['mr']}x{config['nv'] * lanes}"
+    if isinstance(workload, Conv2d):
+        return f"conv2d_f32_{config['algo']}_{tile}_{isa}"
+    return f"gemm_f32_{tile}_{isa}"

@@ -1,0 +1,163 @@
+"""One workload under one config, ready to be run, checked and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from luthier.kernels import _kernels, fields, reference
+from luthier.kernels.space import default_config
+from luthier.kernels.workload import DepthwiseConv2d, Gemm, Workload
+
+__all__ = ["Check", "Runner"]
+
+COLD_BYTES = 4 << 20
+"""Weights are rotated through copies of this many bytes in all, so that timing finds them cold."""
+
+MAX_COPIES = 16
+
+
+@dataclass(frozen=True)
+class Check:
+    """How an output compares with the reference.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether every element is within the rounding that the length of its sum allows.
+    max_abs, max_rel : float
+        Largest absolute error, and that as a share of the output's range.
+    """
+
+    ok: bool
+    max_abs: float
+    max_rel: float
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    x: np.ndarray
+    w: np.ndarray
+    bias: np.ndarray | None
+    residual: np.ndarray | None
+
+
+@lru_cache(maxsize=8)
+def _inputs(workload: Workload, seed: int) -> _Inputs:
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape, np.float32)
+
+    w = workload
+    if isinstance(w, Gemm):
+        x = normal(w.batch, w.m, w.k)
+        weights = normal(*([] if w.packed else [w.batch]), w.k, w.n)
+        out, depth, channels = (w.batch, w.m, w.n), w.k, w.n
+    else:
+        x = normal(w.n, w.h, w.w, w.c)
+        depthwise = isinstance(w, DepthwiseConv2d)
+        channels = w.c if depthwise else w.k
+        inner = 1 if depthwise else w.c // w.groups
+        weights = normal(channels, inner, w.r, w.s)
+        out, depth = (w.n, w.oh, w.ow, channels), inner * w.r * w.s
+    weights /= np.float32(np.sqrt(depth))
+    bias = normal(channels) if w.bias else None
+    return _Inputs(x, weights, bias, normal(*out) if w.residual else None)
+
+
+@lru_cache(maxsize=8)
+def _reference(workload: Workload, seed: int) -> np.ndarray:
+    w, i = workload, _inputs(workload, seed)
+    epilogue = {"act": w.activation, "params": _activation_params(w.activation)}
+    if isinstance(w, Gemm):
+        return reference.gemm(i.x, i.w, i.bias, i.residual, **epilogue)
+    window = {"strides": w.strides, "pads": w.pads, "dilations": w.dilations, **epilogue}
+    if isinstance(w, DepthwiseConv2d):
+        return reference.depthwise_conv2d(i.x, i.w, i.bias, i.residual, **window)
+    return reference.conv2d(i.x, i.w, i.bias, i.residual, groups=w.groups, **window)
+
+
+def _activation_params(name: str) -> tuple[float, float]:
+    """Typical parameters: ReLU6, the hard sigmoid of MobileNetV3, a slope of 0.01."""
+    return {"clip": (0.0, 6.0), "hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.01, 0.0)}.get(
+        name, (0.0, 0.0)
+    )
+
+
+class Runner:
+    """A workload bound to a config, with inputs made from a seed.
+
+    Parameters
+    ----------
+    workload : Workload
+    config : mapping, optional
+        The untuned choice if left out.
+    seed : int
+
+    Raises
+    ------
+    KernelError
+        The config is not legal for the workload on this CPU.
+
+    Examples
+    --------
+    >>> runner = Runner(Gemm(m=8, n=8, k=8))
+    >>> runner.check().ok
+    True
+    """
+
+    def __init__(self, workload: Workload, config: Mapping | None = None, seed: int = 0) -> None:
+        self.workload = workload
+        self.config = dict(config or default_config(workload))
+        self.seed = seed
+        i = _inputs(workload, seed)
+        packed = isinstance(workload, Gemm) and not workload.packed
+        weights = i.w.ravel() if packed else fields.pack_weights(workload, i.w, self.config)
+        copies = max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
+        self.output = np.empty(_reference(workload, seed).shape, np.float32)
+        base = {
+            **fields.workload_fields(workload),
+            **fields.epilogue_fields(workload.activation, _activation_params(workload.activation)),
+            **fields.config_fields(self.config),
+            ("a" if isinstance(workload, Gemm) else "x"): i.x,
+            "bias": i.bias,
+            "residual": i.residual,
+            "y": self.output,
+        }
+        size = _kernels.work_size(workload.op, base)
+        if size:
+            base["work"] = _kernels.aligned_bytes(size)
+        self._args = [
+            _kernels.Args(workload.op, {**base, "w": _aligned(weights)}) for _ in range(copies)
+        ]
+
+    def run(self) -> np.ndarray:
+        """Compute once; the array returned is overwritten by the next run."""
+        self._args[0].run()
+        return self.output
+
+    def check(self) -> Check:
+        """Run, and compare with the NumPy reference."""
+        expected = _reference(self.workload, self.seed)
+        self.output.fill(np.nan)
+        error = np.abs(self.run() - expected)
+        worst = float(error.max(initial=0.0))
+        span = float(np.ptp(expected)) if expected.size else 0.0
+        # Inputs have unit variance, so a sum of any length has too; fp32 sums err by a few ulps.
+        ok = bool(np.all(error <= 2e-5 + 2e-5 * np.abs(expected)))
+        return Check(ok, worst, worst / span if span else worst)
+
+    def time(self, inner: int) -> float:
+        """Seconds per call over `inner` calls in C, walking round copies of the weights."""
+        return self._args[0].time(inner, self._args[1:])
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that starts on a cache line."""
+    room = _kernels.aligned_bytes(array.nbytes).view(array.dtype)
+    room[...] = array
+    return room

@@ -1,0 +1,285 @@
+"""Workloads: what a tunable kernel is asked to compute, apart from how.
+
+A workload's key is its name in tuning records, and holds the thread count that may be used.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from luthier.errors import ArgumentError
+
+__all__ = ["ACTIVATIONS", "Conv2d", "DepthwiseConv2d", "Gemm", "Workload"]
+
+ACTIVATIONS = (
+    "none",
+    "relu",
+    "clip",
+    "hard_sigmoid",
+    "hard_swish",
+    "sigmoid",
+    "silu",
+    "tanh",
+    "gelu",
+    "leaky_relu",
+)
+"""Activation names in the order of ``enum lt_act``."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Base of the workloads of single operators.
+
+    Attributes
+    ----------
+    bias, residual : bool
+        What the epilogue adds.
+    activation : str
+        One of `ACTIVATIONS`; its parameters do not matter for speed and are left out.
+    threads : int
+        How many threads may be used.
+
+    Examples
+    --------
+    >>> w = Workload.parse("conv2d/f32/n1c64h56w56/k64r3s3/st1.1/p1.1.1.1/d1.1/g1/epi=bias,relu/t2")
+    >>> w.op, w.oh, w.flops
+    ('conv2d', 56, 231211008)
+    """
+
+    op: ClassVar[str] = ""
+
+    @property
+    def key(self) -> str:
+        """The text form, which `parse` reads."""
+        raise NotImplementedError
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, a multiply-add counted as two."""
+        raise NotImplementedError
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that must be moved at least: inputs, weights and output once."""
+        raise NotImplementedError
+
+    @staticmethod
+    def parse(key: str) -> Workload:
+        """The workload whose key is `key`.
+
+        Raises
+        ------
+        ArgumentError
+            The text is not a workload's key.
+        """
+        for kind in (Gemm, Conv2d, DepthwiseConv2d):
+            match = kind._pattern.fullmatch(key)
+            if match:
+                return kind._from_match(match)
+        raise ArgumentError(f"not a workload: {key!r}")
+
+
+def _epilogue(bias: bool, residual: bool, activation: str) -> str:
+    parts = ["bias"] * bias + ["residual"] * residual
+    parts += [activation] * (activation != "none")
+    return "epi=" + ",".join(parts or ["none"])
+
+
+def _parse_epilogue(text: str) -> dict:
+    parts = text.split(",")
+    names = [p for p in parts if p not in ("bias", "residual")] or ["none"]
+    if len(names) > 1 or names[0] not in ACTIVATIONS:
+        raise ArgumentError(f"not an epilogue: {text!r}")
+    return {"bias": "bias" in parts, "residual": "residual" in parts, "activation": names[0]}
+
+
+_TAIL = r"/epi=(?P<epi>[a-z_,]+)/t(?P<threads>\d+)"
+
+
+@dataclass(frozen=True)
+class Gemm(Workload):
+    """``y[b] = act(a[b] @ w[b] + bias + residual[b])``; a is (m, k), w (k, n).
+
+    `packed` says that w is a constant, packed ahead and shared by the batch.
+    """
+
+    m: int
+    n: int
+    k: int
+    batch: int = 1
+    packed: bool = True
+    bias: bool = False
+    residual: bool = False
+    activation: str = "none"
+    threads: int = 1
+
+    op: ClassVar[str] = "gemm"
+    _pattern: ClassVar[re.Pattern] = re.compile(
+        r"gemm/f32/b(?P<batch>\d+)m(?P<m>\d+)n(?P<n>\d+)k(?P<k>\d+)/(?P<w>packed|plain)" + _TAIL
+    )
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> Gemm:
+        g = match.groupdict()
+        sizes = {name: int(g[name]) for name in ("m", "n", "k", "batch", "threads")}
+        return cls(**sizes, packed=g["w"] == "packed", **_parse_epilogue(g["epi"]))
+
+    @property
+    def key(self) -> str:
+        return "/".join(
+            (
+                "gemm/f32",
+                f"b{self.batch}m{self.m}n{self.n}k{self.k}",
+                "packed" if self.packed else "plain",
+                _epilogue(self.bias, self.residual, self.activation),
+                f"t{self.threads}",
+            )
+        )
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.batch * self.m * self.n * self.k
+
+    @property
+    def bytes(self) -> int:
+        weights = self.n * self.k * (1 if self.packed else self.batch)
+        maps = self.m * self.k + self.m * self.n * (2 if self.residual else 1)
+        return 4 * (weights + self.batch * maps)
+
+
+_CONV_KEY = (
+    r"n(?P<n>\d+)c(?P<c>\d+)h(?P<h>\d+)w(?P<w>\d+)/(k(?P<k>\d+))?r(?P<r>\d+)s(?P<s>\d+)"
+    r"/st(?P<sh>\d+)\.(?P<sw>\d+)/p(?P<pt>\d+)\.(?P<pl>\d+)\.(?P<pb>\d+)\.(?P<pr>\d+)"
+    r"/d(?P<dh>\d+)\.(?P<dw>\d+)"
+)
+
+
+class _Window:
+    """What convolutions share: the output size."""
+
+    @property
+    def oh(self) -> int:
+        pt, _, pb, _ = self.pads
+        return (self.h + pt + pb - (self.r - 1) * self.dilations[0] - 1) // self.strides[0] + 1
+
+    @property
+    def ow(self) -> int:
+        _, pl, _, pr = self.pads
+        return (self.w + pl + pr - (self.s - 1) * self.dilations[1] - 1) // self.strides[1] + 1
+
+    def _shape_key(self, out: str) -> str:
+        dots = (".".join(map(str, v)) for v in (self.strides, self.pads, self.dilations))
+        st, p, d = dots
+        return (
+            f"n{self.n}c{self.c}h{self.h}w{self.w}/{out}r{self.r}s{self.s}/st{st}/p{p}/d{d}"
+        )
+
+    @staticmethod
+    def _sizes(g: dict) -> dict:
+        def pick(*names: str) -> tuple[int, ...]:
+            return tuple(int(g[name]) for name in names)
+
+        return {
+            **{name: int(g[name]) for name in ("n", "c", "h", "w", "r", "s", "threads")},
+            "strides": pick("sh", "sw"),
+            "pads": pick("pt", "pl", "pb", "pr"),
+            "dilations": pick("dh", "dw"),
+            **_parse_epilogue(g["epi"]),
+        }
+
+
+@dataclass(frozen=True)
+class Conv2d(_Window, Workload):
+    """NHWC convolution of an (n, h, w, c) map with k filters of (r, s, c / groups)."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    k: int
+    r: int
+    s: int
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    bias: bool = False
+    residual: bool = False
+    activation: str = "none"
+    threads: int = 1
+
+    op: ClassVar[str] = "conv2d"
+    _pattern: ClassVar[re.Pattern] = re.compile(
+        "conv2d/f32/" + _CONV_KEY + r"/g(?P<groups>\d+)" + _TAIL
+    )
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> Conv2d:
+        g = match.groupdict()
+        if g["k"] is None:
+            raise ArgumentError(f"not a workload: {match.string!r}")
+        return cls(k=int(g["k"]), groups=int(g["groups"]), **cls._sizes(g))
+
+    @property
+    def key(self) -> str:
+        epilogue = _epilogue(self.bias, self.residual, self.activation)
+        shape = self._shape_key(f"k{self.k}")
+        return f"conv2d/f32/{shape}/g{self.groups}/{epilogue}/t{self.threads}"
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is one GEMM over all pixels."""
+        return (self.r, self.s) == (1, 1) and self.strides == (1, 1) and not any(self.pads)
+
+    @property
+    def flops(self) -> int:
+        per_pixel = self.k * self.r * self.s * self.c // self.groups
+        return 2 * self.n * self.oh * self.ow * per_pixel
+
+    @property
+    def bytes(self) -> int:
+        weights = self.k * self.r * self.s * self.c // self.groups
+        output = self.n * self.oh * self.ow * self.k * (2 if self.residual else 1)
+        return 4 * (weights + output + self.n * self.h * self.w * self.c)
+
+
+@dataclass(frozen=True)
+class DepthwiseConv2d(_Window, Workload):
+    """NHWC depthwise convolution of an (n, h, w, c) map with one (r, s) filter a channel."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    r: int
+    s: int
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    bias: bool = False
+    residual: bool = False
+    activation: str = "none"
+    threads: int = 1
+
+    op: ClassVar[str] = "depthwise_conv2d"
+    _pattern: ClassVar[re.Pattern] = re.compile("depthwise_conv2d/f32/" + _CONV_KEY + _TAIL)
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> DepthwiseConv2d:
+        return cls(**cls._sizes(match.groupdict()))
+
+    @property
+    def key(self) -> str:
+        epilogue = _epilogue(self.bias, self.residual, self.activation)
+        return f"depthwise_conv2d/f32/{self._shape_key('')}/{epilogue}/t{self.threads}"
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.n * self.oh * self.ow * self.c * self.r * self.s
+
+    @property
+    def bytes(self) -> int:
+        output = self.n * self.oh * self.ow * self.c * (2 if self.residual else 1)
+        return 4 * (self.c * self.r * self.s + output + self.n * self.h * self.w * self.c)
