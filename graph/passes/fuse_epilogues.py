@@ -63,7 +63,7 @@ def _fuse_activation(rw: Rewriter, node: Node) -> None:
         and before.op in _WITH_ACTIVATION
         and not before.domain
         and rw.only_reader(x) is node
-        and is_float(*before.inputs, x)
+        and is_float(x, *(v for v in before.inputs if v is not None))
         and "activation" not in before.attrs
     ):
         name, params = activation
