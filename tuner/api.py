@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from luthier.errors import ArgumentError
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of
 from luthier.tuner.loop import Loop
@@ -16,8 +17,6 @@ from luthier.tuner.report import Report
 from luthier.tuner.sampling import Effort
 from luthier.tuner.strategies import RandomSearch, strategy_class
 from luthier.tuner.task import Task
-
-from luthier.errors import ArgumentError
 
 __all__ = ["LEVELS", "Level", "tune"]
 

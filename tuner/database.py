@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from luthier import knobs
+from luthier.errors import RecordError
 from luthier.tuner.record import (
     Config,
     Device,
@@ -24,8 +26,6 @@ from luthier.tuner.record import (
     encode,
 )
 
-from luthier.errors import RecordError
-
 __all__ = ["Database", "Found", "default_path"]
 
 MAX_LINE = 1 << 20
@@ -34,9 +34,9 @@ MAX_LINE = 1 << 20
 
 def default_path() -> Path:
     """Where records live: ``LUTHIER_RECORDS``, or else the platform's user-data folder."""
-    override = os.environ.get("LUTHIER_RECORDS")
-    if override:
-        return Path(override)
+    override = knobs.records_path()
+    if override is not None:
+        return override
     import platformdirs
 
     return Path(platformdirs.user_data_dir("luthier")) / "records.jsonl"

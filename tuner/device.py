@@ -8,9 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from luthier.tuner.record import Device
-
 from luthier.errors import KernelError
+from luthier.tuner.record import Device
 
 __all__ = ["device_of", "kernels_hash"]
 
@@ -19,7 +18,7 @@ def device_of(target: Any) -> Device:
     """The device of a `luthier.target.Target`; a `Device` is returned as it is."""
     if isinstance(target, Device):
         return target
-    return Device(fingerprint=target.fingerprint, core=target.core, isa=target.isas[-1])
+    return Device(fingerprint=target.fingerprint, core=target.core, isa=target.isa)
 
 
 @functools.cache

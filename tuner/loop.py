@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.errors import KernelError
 from luthier.tuner.database import Database
 from luthier.tuner.measure import Measurer
 from luthier.tuner.progress import Progress
@@ -25,8 +26,6 @@ from luthier.tuner.record import (
 from luthier.tuner.report import Report, TaskReport
 from luthier.tuner.strategies import Strategy
 from luthier.tuner.task import Task
-
-from luthier.errors import KernelError
 
 __all__ = ["Loop"]
 

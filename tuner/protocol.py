@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+
 from luthier.tuner.record import Config, Result
 from luthier.tuner.sampling import Effort
 

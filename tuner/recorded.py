@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from luthier.tuner.measure import Measurer
-from luthier.tuner.record import Config, Device, Result, config_key
 
 from luthier.errors import RecordError
+from luthier.tuner.measure import Measurer
+from luthier.tuner.record import Config, Device, Result, config_key
 
 __all__ = ["Header", "RecordedSpace", "load_space", "record_space", "save_space"]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
+
 from luthier.tuner.record import Times
 from luthier.tuner.stats import bootstrap_interval, mad, trimmed_mean
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of, kernels_hash
 from luthier.tuner.record import ModelVerdict

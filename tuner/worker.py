@@ -16,13 +16,12 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+from luthier.errors import KernelError
 from luthier.tuner import protocol
 from luthier.tuner.environment import Watch
 from luthier.tuner.record import Check, Config, Reference, Result, Times, config_key
 from luthier.tuner.sampling import UNSTABLE, abba, paired, ratio_and_interval
 from luthier.tuner.stats import mad
-
-from luthier.errors import KernelError
 
 __all__ = ["Worker", "main"]
 

@@ -46,7 +46,8 @@ def random_space(seed: int) -> Space:
     """A small space with random knobs, of which a random third of the combinations is illegal."""
     rng = random.Random(seed)
     knobs = {
-        f"k{i}": tuple(rng.sample(range(1, 65), rng.randint(1, 5))) for i in range(rng.randint(1, 4))
+        f"k{i}": tuple(rng.sample(range(1, 65), rng.randint(1, 5)))
+        for i in range(rng.randint(1, 4))
     }
     knobs["algo"] = tuple(rng.sample(("direct", "im2col", "pointwise"), rng.randint(1, 3)))
     every = [dict(zip(knobs, v, strict=True)) for v in itertools.product(*knobs.values())]
@@ -54,7 +55,12 @@ def random_space(seed: int) -> Space:
     return Space(knobs, legal, rng.choice(legal))
 
 
-KNOBS = {"algo": ("direct", "im2col"), "mr": (1, 2, 4, 6, 8), "nv": (1, 2, 3, 4), "kc": (64, 128, 256)}
+KNOBS = {
+    "algo": ("direct", "im2col"),
+    "mr": (1, 2, 4, 6, 8),
+    "nv": (1, 2, 3, 4),
+    "kc": (64, 128, 256),
+}
 
 
 def seconds(config: dict) -> float:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from luthier.errors import ArgumentError
 from luthier.tuner.strategies.base import Space, Strategy
 from luthier.tuner.strategies.local_search import LocalSearch
 from luthier.tuner.strategies.random_search import RandomSearch
-
-from luthier.errors import ArgumentError
 
 __all__ = ["STRATEGIES", "LocalSearch", "RandomSearch", "Space", "Strategy", "strategy_class"]
 

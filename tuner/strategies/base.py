@@ -99,8 +99,9 @@ class Strategy:
         return self._place[i] >= 0
 
     def _visit(self, i: int) -> Config:
-        place, last = self._place[i], self._unvisited[-1]
-        if place >= 0:
+        place = self._place[i]
+        if place >= 0:  # the last one takes its place
+            last = self._unvisited[-1]
             self._unvisited[place], self._place[last] = last, place
             self._unvisited.pop()
             self._place[i] = -1
