@@ -9,7 +9,7 @@ import numpy as np
 from luthier.graph.ir import Graph, Node, Value
 from luthier.graph.passes.rewrite import Rewriter, constant_of, fits_float, is_float
 
-_LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ def run(graph: Graph) -> bool:
     for node in rw.nodes("BatchNormalization", "Mul", "Add"):
         for x in node.inputs[:2]:
             linear = None if x is None else x.producer
-            if linear is None or linear.op not in _LINEAR or linear.domain:
+            if linear is None or not is_plain_linear(linear) or "activation" in node.attrs:
                 continue
-            if rw.only_reader(x) is node and is_float(x, node.output) and _is_plain(node):
+            if rw.only_reader(x) is node and is_float(x, node.output):
                 affine = affine_of(node, x, channel_axis(linear))
                 if affine is not None and _absorb(rw, linear, affine):
                     rw.set_output(linear, node.output)
@@ -78,23 +78,36 @@ def batch_norm_affine(node: Node) -> Affine | None:
     return Affine(factor, bias - mean * factor)
 
 
-def _is_plain(node: Node) -> bool:
-    return not {"activation", "residual"} & node.attrs.keys()
+def is_plain_linear(node: Node) -> bool:
+    """Whether `node` is a linear operator whose bias may change and whose weight is a matrix.
+
+    Nothing is fused into it, its bias is constant or absent, and a Gemm is normalised.
+    """
+    if (
+        node.op not in LINEAR
+        or node.domain
+        or {"activation", "residual", "layout"} & node.attrs.keys()
+    ):
+        return False
+    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
+    if bias is not None and not bias.is_const:
+        return False
+    if node.op == "MatMul":
+        return w.is_const and len(w.shape) == 2 and len(x.shape) >= 2
+    if node.op == "Gemm":
+        is_vector = bias is None or len(bias.shape) == 1
+        return w.is_const and is_vector and _is_normalised(node)
+    return True
+
+
+def _is_normalised(gemm: Node) -> bool:
+    plain = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0}
+    return all(gemm.attrs.get(k, v) == v for k, v in plain.items())
 
 
 def _absorb(rw: Rewriter, linear: Node, affine: Affine) -> bool:
     """Put `affine` behind the weights and bias of `linear`."""
     x, w, bias = linear.inputs[0], linear.inputs[1], linear.input(2)
-    if not _is_plain(linear) or (bias is not None and not bias.is_const):
-        return False
-    if linear.op == "MatMul" and (not w.is_const or len(w.shape) != 2 or len(x.shape) < 2):
-        return False
-    if linear.op == "Gemm" and (
-        not w.is_const
-        or (bias is not None and len(bias.shape) != 1)
-        or any(linear.attrs.get(k, v) != v for k, v in _GEMM_PLAIN.items())
-    ):
-        return False
     scaled = not (affine.scale == 1).all()
     if scaled and not w.is_const:
         return False
@@ -110,9 +123,6 @@ def _absorb(rw: Rewriter, linear: Node, affine: Affine) -> bool:
     if linear.op == "MatMul":
         linear.attrs = {**linear.attrs, "bias": 1}
     return True
-
-
-_GEMM_PLAIN = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0}
 
 
 def _scaled(linear: Node, scale: np.ndarray) -> np.ndarray:

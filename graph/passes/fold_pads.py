@@ -15,7 +15,7 @@ def run(graph: Graph) -> bool:
     rw = Rewriter(graph)
     for node in rw.nodes("Conv", "AveragePool"):
         pad = node.inputs[0].producer
-        own = node.attrs.get("pads")
+        own = None if "layout" in node.attrs else node.attrs.get("pads")
         if pad is None or pad.op != "Pad" or pad.domain or own is None:
             continue
         extra = _zeros_around_image(pad)

@@ -11,6 +11,7 @@ from luthier.graph.passes import (
     drop_identities,
     fold_batch_norm,
     fold_constants,
+    fold_input_scales,
     fold_pads,
     lower_batch_norm,
 )
@@ -220,6 +221,57 @@ def pad_average_pool_that_pads():
     return b.done(b.op("AveragePool", x, kernel_shape=[2, 2], pads=[1] * 4))
 
 
+def scaled(b, x):
+    """x * a + b by scalars, as Paddle's learnable affine blocks have it."""
+    return b.op("Add", b.op("Mul", b.const([1.5]), x), b.const([0.25]))
+
+
+def scales_before_pointwise_conv():
+    b = Builder()
+    y = scaled(b, b.op("Relu", b.input("x", 1, 4, 5, 5)))
+    return b.done(b.op("Conv", y, b.weight(6, 2, 1, 1), pads=[0] * 4, group=2))
+
+
+def scales_before_padded_conv():
+    b = Builder()
+    y = b.op("Mul", b.op("Relu", b.input("x", 1, 4, 5, 5)), b.weight(4, 1, 1))
+    y = b.op("Add", y, b.weight(4, 1, 1))
+    depthwise = b.op("Conv", y, b.weight(4, 1, 3, 3), b.weight(4), pads=[1] * 4, group=4)
+    return b.done(depthwise, b.op("Conv", y, b.weight(2, 4, 1, 1), pads=[0] * 4))
+
+
+def scales_before_matmul_and_gemm():
+    b = Builder()
+    x = scaled(b, b.input("x", 2, 3))
+    y = b.op("Add", b.op("Mul", b.input("y", 2, 2, 3), b.weight(3)), b.weight(1, 3))
+    return b.done(b.op("Gemm", x, b.weight(3, 4), b.weight(4)), b.op("MatMul", y, b.weight(3, 4)))
+
+
+def factor_before_conv_transpose():
+    b = Builder()
+    x = b.op("Mul", b.input("x", 1, 4, 3, 3), b.weight(1, 4, 1, 1))
+    return b.done(b.op("ConvTranspose", x, b.weight(4, 1, 2, 2), group=2, pads=[0] * 4))
+
+
+def scales_that_others_read():
+    b = Builder()
+    y = scaled(b, b.input("x", 1, 4, 5, 5))
+    return b.done(b.op("Conv", y, b.weight(2, 4, 1, 1), pads=[0] * 4), b.op("Relu", y))
+
+
+def addend_before_padded_conv():
+    b = Builder()
+    y = b.op("Add", b.input("x", 1, 4, 5, 5), b.const([0.25]))
+    z = b.op("Add", b.op("Mul", b.input("y", 1, 4, 5, 5), b.const([0.0])), b.const([1.0]))
+    return b.done(*(b.op("Conv", v, b.weight(2, 4, 3, 3), pads=[1] * 4) for v in (y, z)))
+
+
+def addend_before_conv_transpose():
+    b = Builder()
+    y = b.op("Add", b.input("x", 1, 4, 3, 3), b.const([0.25]))
+    return b.done(b.op("ConvTranspose", y, b.weight(4, 2, 2, 2), pads=[0] * 4))
+
+
 CASES = {
     convert_fp16: [half_conv, half_and_casts],
     drop_identities: [chain_of_no_ops, no_op_before_output, resize_by_one, reduce_ones],
@@ -231,6 +283,12 @@ CASES = {
         gemm_batch_norm,
     ],
     fold_constants: [constant_arithmetic, shape_of_input, constant_output],
+    fold_input_scales: [
+        scales_before_pointwise_conv,
+        scales_before_padded_conv,
+        scales_before_matmul_and_gemm,
+        factor_before_conv_transpose,
+    ],
     fold_pads: [pad_conv, pad_along_axes_average_pool],
     lower_batch_norm: [batch_norm_alone],
 }
@@ -245,6 +303,11 @@ UNTOUCHED = {
         batch_norm_alone,
     ],
     fold_constants: [nothing_constant],
+    fold_input_scales: [
+        scales_that_others_read,
+        addend_before_conv_transpose,
+        addend_before_padded_conv,
+    ],
     fold_pads: [pad_of_ones, pad_of_channels, pad_average_pool_that_pads],
 }
 
