@@ -167,7 +167,7 @@ def usable_cores() -> int:
     """How many cores this process may keep busy: its affinity, cut by its cgroup's quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, math.ceil(_quota())))
+    return max(1, math.ceil(min(cores, _quota())))
 
 
 def _quota() -> float:

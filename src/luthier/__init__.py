@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from luthier.kernels.cpu import isas, native_target
     from luthier.session import InferenceSession
     from luthier.target import Target
-    from luthier.tuner import tune
+    from luthier.tuning import tune
 
 __version__: str
 
@@ -54,7 +54,7 @@ _LAZY = {
     "Target": "luthier.target",
     "isas": "luthier.kernels.cpu",
     "native_target": "luthier.kernels.cpu",
-    "tune": "luthier.tuner",
+    "tune": "luthier.tuning",
 }
 _MODULES = ("kernels", "graph", "tuner", "onnx_frontend", "bench")
 

@@ -1,0 +1,105 @@
+"""A loaded model, and its graphs for concrete inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from luthier import onnx_frontend
+from luthier.errors import UnsupportedError
+from luthier.graph import Graph, bind, default_shapes
+from luthier.graph.passes import optimize
+
+__all__ = ["Model"]
+
+Shapes = dict[str, tuple[int, ...]]
+
+_SMALL = 64
+"""Inputs of at most so many integers may stand for shapes, and be taken as constants."""
+
+
+class Model:
+    """A model as its file has it.
+
+    Parameters
+    ----------
+    source : path or bytes
+
+    Attributes
+    ----------
+    name : str
+    path : Path or None
+        None if the model came as bytes.
+    graph : Graph
+        Shapes as declared.
+    digest : str
+        Hash of the file's content: the model's name in tuning records.
+
+    Raises
+    ------
+    ArgumentError, InvalidModelError, UnsupportedError
+        As `luthier.onnx_frontend.load`.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        self.path = None if isinstance(source, bytes) else Path(source)
+        self.graph = onnx_frontend.load(source)
+        self.name = self.graph.name
+        self.digest = _digest(source)
+        self._by_value: tuple[str, ...] = ()
+
+    def shapes(self, given: Mapping[str, Sequence[int]] | None = None) -> Shapes:
+        """Concrete shapes of all inputs: those given, or else the declared ones with a batch of 1.
+
+        Raises
+        ------
+        ArgumentError
+            A dimension is neither given nor declared; the message says how to give it.
+        """
+        given = given or {}
+        rest = Graph([v for v in self.graph.inputs if v.name not in given])
+        return {name: tuple(shape) for name, shape in given.items()} | default_shapes(rest)
+
+    def key(self, feeds: Mapping[str, np.ndarray]) -> Hashable:
+        """Equal for feeds that the same specialised graph serves."""
+        contents = tuple(feeds[name].tobytes() for name in self._by_value)
+        return tuple(feeds[v.name].shape for v in self.graph.inputs), contents
+
+    def specialise(self, feeds: Mapping[str, np.ndarray]) -> Graph:
+        """A new graph, bound to these feeds and optimised.
+
+        Where shapes inside the model depend on the content of its inputs, small integer inputs
+        are taken as constants, and `key` tells feeds with another content apart.
+
+        Raises
+        ------
+        ArgumentError, InvalidModelError, UnsupportedError
+            As `luthier.graph.bind`.
+        """
+        shapes = {name: array.shape for name, array in feeds.items()}
+        try:
+            return optimize(bind(self.graph, shapes, {n: feeds[n] for n in self._by_value}))
+        except UnsupportedError:
+            small = tuple(
+                name
+                for name, array in feeds.items()
+                if array.dtype.kind in "biu" and array.size <= _SMALL
+            )
+            if not small or small == self._by_value:
+                raise
+        self._by_value = small
+        return self.specialise(feeds)
+
+
+def _digest(source: str | os.PathLike[str] | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    digest = hashlib.sha256()
+    with Path(source).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

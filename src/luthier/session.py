@@ -1,0 +1,224 @@
+"""`InferenceSession`: runs a model, in the shape of ONNX Runtime's class of that name."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luthier import knobs
+from luthier.errors import ArgumentError
+from luthier.graph import Value, lower
+from luthier.kernels.cpu import native_target, usable_cores
+from luthier.model import Model
+
+if TYPE_CHECKING:
+    from luthier.graph.plan import Plan
+
+__all__ = ["BACKENDS", "InferenceSession", "NodeArg", "default_threads"]
+
+BACKENDS = ("native", "reference")
+"""Backends in the order in which they are tried for each node."""
+
+MAX_PLANS = 8
+"""Plans that a session keeps; the one that was not used for longest goes first."""
+
+_TYPE_NAMES = {"float16": "float16", "float32": "float", "float64": "double", "object": "string"}
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output of a model.
+
+    Attributes
+    ----------
+    name : str
+    shape : list of int, str or None
+        Symbolic dimensions are names, unknown ones None.
+    type : str
+        Such as ``"tensor(float)"``.
+    """
+
+    name: str
+    shape: list[int | str | None]
+    type: str
+
+    @classmethod
+    def of(cls, value: Value) -> NodeArg:
+        dtype = str(value.dtype) if value.dtype is not None else "unknown"
+        return cls(value.name, list(value.shape or ()), f"tensor({_TYPE_NAMES.get(dtype, dtype)})")
+
+
+def default_threads() -> int:
+    """Threads where nobody says how many: LUTHIER_NUM_THREADS, or the cores free to use."""
+    return knobs.num_threads() or usable_cores()
+
+
+class InferenceSession:
+    """A model, ready to run.
+
+    A plan is made when inputs of new shapes come first; `MAX_PLANS` plans are kept. Sessions may
+    be used by several threads at once; runs of one plan take turns.
+
+    Parameters
+    ----------
+    model : path, bytes or Model
+        An ONNX file or its content.
+    num_threads : int, optional
+        Threads of a run. By default LUTHIER_NUM_THREADS, or the cores that affinity and control
+        groups leave to this process.
+    records : path or None
+        The file of tuning records; ``"default"`` is the user's own, None forgoes tuning.
+    backends : sequence of str
+        Any of ``"native"`` and ``"reference"``, in the order in which they are tried.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is out of its range, or the file cannot be read.
+    InvalidModelError
+        The file is no valid model.
+    UnsupportedError
+        The model has nodes that luthier does not know.
+
+    Examples
+    --------
+    >>> session = InferenceSession("model.onnx", num_threads=2)                 # doctest: +SKIP
+    >>> (scores,) = session.run(None, {session.get_inputs()[0].name: image})    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | Model,
+        *,
+        num_threads: int | None = None,
+        records: str | os.PathLike[str] | None = "default",
+        backends: Sequence[str] = BACKENDS,
+    ) -> None:
+        if num_threads is not None and num_threads < 1:
+            raise ArgumentError(f"num_threads must be positive, got {num_threads}")
+        unknown = [b for b in backends if b not in BACKENDS]
+        if unknown or not backends:
+            raise ArgumentError(
+                f"unknown backends {unknown}, choose from: {', '.join(BACKENDS)}"
+                if unknown
+                else "no backend given"
+            )
+        self.model = model if isinstance(model, Model) else Model(model)
+        self.num_threads = num_threads or default_threads()
+        self.backends = tuple(backends)
+        self._database = _open(records)
+        self._plans: OrderedDict[Hashable, tuple[Plan, Lock]] = OrderedDict()
+        self._lock = Lock()
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs, in the model's order."""
+        return [NodeArg.of(v) for v in self.model.graph.inputs]
+
+    def get_outputs(self) -> list[NodeArg]:
+        """The outputs, in the model's order."""
+        return [NodeArg.of(v) for v in self.model.graph.outputs]
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """Run the model once.
+
+        Parameters
+        ----------
+        output_names : sequence of str or None
+            The outputs to return, in this order; None is all of them.
+        feeds : mapping of str to array
+            One array an input, of just the declared dtype and a shape that fits.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            New arrays.
+
+        Raises
+        ------
+        ArgumentError
+            A name, dtype or shape does not fit the model; the message has the expected and the
+            given one.
+        UnsupportedError
+            No backend can run some nodes with inputs of these shapes; lists all of them.
+        """
+        arrays = self.check_feeds(feeds)
+        names = [v.name for v in self.model.graph.outputs]
+        wanted = names if output_names is None else list(output_names)
+        for name in wanted:
+            if name not in names:
+                raise ArgumentError(f"no output {name!r}; the outputs are: {', '.join(names)}")
+        plan, lock = self._plan(arrays)
+        with lock:
+            results = plan.run(list(arrays.values()))
+        table = dict(zip(names, results, strict=True))
+        return [table[name] for name in wanted]
+
+    def plan(self, feeds: Mapping[str, Any]) -> Plan:
+        """The plan that runs these feeds: what `luthier inspect` shows."""
+        return self._plan(self.check_feeds(feeds))[0]
+
+    def check_feeds(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The feeds as contiguous arrays in the order of the inputs.
+
+        Raises
+        ------
+        ArgumentError
+            A name or dtype does not fit.
+        """
+        inputs = self.model.graph.inputs
+        names = [v.name for v in inputs]
+        for name in feeds:
+            if name not in names:
+                raise ArgumentError(f"no input {name!r}; the inputs are: {', '.join(names)}")
+        missing = [name for name in names if name not in feeds]
+        if missing:
+            raise ArgumentError(f"missing inputs: {', '.join(missing)}")
+        arrays = {v.name: np.asarray(feeds[v.name], order="C") for v in inputs}
+        for value in inputs:
+            got = arrays[value.name].dtype
+            strings = value.dtype == object and got.kind in "OU"
+            if value.dtype is not None and got != value.dtype and not strings:
+                raise ArgumentError(f"input {value.name!r}: expected {value.dtype}, got {got}")
+        return arrays
+
+    def _plan(self, arrays: dict[str, np.ndarray]) -> tuple[Plan, Lock]:
+        with self._lock:
+            found = self._plans.get(self.model.key(arrays))
+            if found is None:
+                found = self._make_plan(arrays), Lock()
+            key = self.model.key(arrays)  # planning may have found that content matters
+            self._plans[key] = found
+            self._plans.move_to_end(key)
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+            return found
+
+    def _make_plan(self, arrays: dict[str, np.ndarray]) -> Plan:
+        graph = self.model.specialise(arrays)
+        choose = None
+        if self._database is not None:
+            from luthier.tuner import chooser
+
+            choose = chooser(
+                self._database,
+                native_target(),
+                model=self.model.digest,
+                shapes={name: array.shape for name, array in arrays.items()},
+                threads=self.num_threads,
+            )
+        return lower(graph, choose=choose, num_threads=self.num_threads, backends=self.backends)
+
+
+def _open(records: str | os.PathLike[str] | None) -> Any:
+    """The database of records, or None where there is nothing to look up."""
+    if records is None:
+        return None
+    from luthier.tuner import Database
+
+    return Database(None if records == "default" else records)

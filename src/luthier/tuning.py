@@ -1,0 +1,131 @@
+"""`tune`: from a model file to records that make it faster on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luthier import tuner
+from luthier.errors import ArgumentError
+from luthier.feeds import example_feeds
+from luthier.graph import lower
+from luthier.kernels.cpu import native_target
+from luthier.model import Model
+from luthier.session import BACKENDS, default_threads
+
+if TYPE_CHECKING:
+    from luthier.target import Target
+
+__all__ = ["Outcome", "tune"]
+
+VERIFY_SECONDS = 3.0
+"""Of each comparison of the whole model, at most; at most a tenth of the budget."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tuning run came to.
+
+    Attributes
+    ----------
+    report : luthier.tuner.Report
+        Of the search, task by task.
+    kept : frozenset of str
+        Workload keys whose tuned configs are used from now on.
+    comparison : luthier.tuner.Comparison or None
+        Of the whole model, tuned and untuned; None if nothing is kept.
+    records : Path
+        Where the records are.
+    """
+
+    report: tuner.Report
+    kept: frozenset[str]
+    comparison: tuner.Comparison | None
+    records: Path
+
+
+def tune(
+    model: str | os.PathLike[str] | Model,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    num_threads: int | None = None,
+    target: Target | None = None,
+    records: str | os.PathLike[str] | None = None,
+    level: str = "normal",
+    budget: float | None = None,
+    seed: int = 0,
+    progress: tuner.Progress | None = None,
+    on_tasks: Callable[[list[tuner.Task]], None] | None = None,
+) -> Outcome:
+    """Tune the kernels of a model to this machine, and keep what makes the whole model faster.
+
+    Parameters
+    ----------
+    model : path or Model
+    shapes : mapping of str to sequence of int, optional
+        Input shapes to tune for. By default those of the first test set beside the model, or the
+        declared ones.
+    num_threads : int, optional
+        As for `luthier.InferenceSession`.
+    target : Target, optional
+        By default this machine. Any other target has to be of the same architecture.
+    records : path, optional
+        By default the user's own file of records.
+    level, budget, seed, progress
+        As for `luthier.tuner.tune`.
+    on_tasks : callable, optional
+        Is told the tasks before the search starts.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    LuthierError
+        As `luthier.InferenceSession` and `luthier.tuner.tune`.
+
+    Examples
+    --------
+    >>> outcome = tune("model.onnx", num_threads=2, budget=60)  # doctest: +SKIP
+    >>> outcome.comparison.ratio                                # doctest: +SKIP
+    0.83
+    """
+    here = native_target()
+    target = target or here
+    if (target.arch, target.isas) != (here.arch, here.isas):
+        raise ArgumentError(
+            f"target {target.name} ({target.arch}, {target.isa}) cannot be measured on this machine"
+            f" ({here.arch}, {here.isa})"
+        )
+    model = model if isinstance(model, Model) else Model(model)
+    threads = num_threads or default_threads()
+    feeds = example_feeds(model, shapes, seed)
+    database = tuner.Database(records)
+    tasks = tuner.extract(model.specialise(feeds), threads)
+    if on_tasks:
+        on_tasks(tasks)
+    report = tuner.tune(
+        tasks, database, target, level=level, budget=budget, seed=seed, progress=progress
+    )
+    identity: dict[str, Any] = {
+        "model": model.digest,
+        "shapes": {name: array.shape for name, array in feeds.items()},
+        "threads": threads,
+    }
+    arrays = [np.asarray(feeds[v.name], order="C") for v in model.graph.inputs]
+
+    def build(kept: frozenset[str]) -> Callable[[], Any]:
+        choose = tuner.chooser(database, target, only=kept, **identity)
+        plan = lower(model.specialise(feeds), choose=choose, num_threads=threads, backends=BACKENDS)
+        return lambda: plan.run(arrays)
+
+    seconds = min(VERIFY_SECONDS, (budget or tuner.LEVELS[level].budget) / 10)
+    kept, comparison = tuner.judge(report.tasks, build, seconds=seconds)
+    tuner.remember(database, target, kept=kept, comparison=comparison, **identity)
+    return Outcome(report, kept, comparison, database.path)
