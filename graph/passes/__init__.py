@@ -25,6 +25,7 @@ from luthier.graph.passes import (
     recognise_activations,
     recognise_layer_norm,
     resolve_windows,
+    sink_transposes,
     widen_conv1d,
 )
 from luthier.graph.verify import verify
@@ -46,7 +47,7 @@ PIPELINE: tuple[tuple[ModuleType, ...], ...] = (
     (fuse_epilogues,),
     (widen_conv1d,),
     (assign_layouts,),
-    (fold_constants, cancel_transposes, drop_identities),
+    (fold_constants, sink_transposes, cancel_transposes, drop_identities),
 )
 """Groups of passes in order. A group runs until nothing changes."""
 

@@ -21,14 +21,14 @@ class Affine:
 
 
 def run(graph: Graph) -> bool:
-    """Fold BatchNormalization, and Mul and Add by constants, that follow a linear operator.
+    """Fold BatchNormalization, Neg, and Mul and Add by constants, behind a linear operator.
 
     The linear operator is Conv, ConvTranspose, or Gemm and MatMul with a constant (k, n) right
     side; its result must have no other reader. The arithmetic is float64, rounded once. A MatMul
     that gets a bias carries it as third input, marked by the attribute ``bias = 1``.
     """
     rw = Rewriter(graph)
-    for node in rw.nodes("BatchNormalization", "Mul", "Add"):
+    for node in rw.nodes("BatchNormalization", "Mul", "Add", "Neg"):
         for x in node.inputs[:2]:
             linear = None if x is None else x.producer
             if linear is None or not is_plain_linear(linear) or "activation" in node.attrs:
@@ -51,6 +51,8 @@ def affine_of(node: Node, x: Value, axis: int) -> Affine | None:
     channels = x.shape[axis]
     if node.op == "BatchNormalization":
         return batch_norm_affine(node) if axis == 1 and node.inputs[0] is x else None
+    if node.op == "Neg":
+        return Affine(-np.ones(channels), np.zeros(channels))
     a, b = node.inputs
     other = b if a is x else a
     data = constant_of(other)

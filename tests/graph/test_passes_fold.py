@@ -162,6 +162,12 @@ def gemm_batch_norm():
     return b.done(batch_norm(b, b.op("Gemm", x, b.weight(4, 5), b.weight(5))))
 
 
+def negated_conv():
+    b = Builder()
+    x = b.input("x", 1, 2, 5, 5)
+    return b.done(b.op("Neg", b.op("Conv", x, b.weight(4, 2, 3, 3), b.weight(4))))
+
+
 def conv_read_twice():
     b = Builder()
     y = b.op("Conv", b.input("x", 1, 2, 5, 5), b.weight(4, 2, 3, 3))
@@ -281,6 +287,7 @@ CASES = {
         grouped_conv_transpose_batch_norm,
         matmul_bias,
         gemm_batch_norm,
+        negated_conv,
     ],
     fold_constants: [constant_arithmetic, shape_of_input, constant_output],
     fold_input_scales: [

@@ -11,6 +11,7 @@ from luthier.graph.passes import (
     lower_composites,
     normalise_gemm,
     resolve_windows,
+    sink_transposes,
     widen_conv1d,
 )
 
@@ -171,6 +172,38 @@ def transposes_that_move():
     return b.done(b.op("Transpose", y))
 
 
+def detector_heads():
+    """Maps of several sizes are flattened, joined and put channels-last (YOLOX)."""
+    b = Builder()
+    parts = []
+    for size in (2, 3):
+        y = b.op("Transpose", b.input(f"x{size}", 1, size, size, 4), perm=[0, 3, 1, 2])
+        parts.append(b.op("Reshape", y, b.ints(1, 4, size * size)))
+    return b.done(b.op("Transpose", b.op("Concat", *parts, axis=-1), perm=[0, 2, 1]))
+
+
+def flattened_features():
+    b = Builder()
+    y = b.op("Transpose", b.input("x", 2, 3, 4, 5), perm=[0, 3, 1, 2])
+    y = b.op("Reshape", y, b.ints(2, 60))
+    return b.done(b.op("MatMul", y, b.weight(60, 2), b.weight(2), bias=1))
+
+
+def transposes_that_stay():
+    b = Builder()
+    x = b.input("x", 2, 3, 4)
+    y = b.op("Transpose", x, perm=[0, 2, 1])
+    z = b.op("Transpose", x, perm=[2, 0, 1])
+    split = b.op("Transpose", b.op("Reshape", y, b.ints(2, 2, 2, 3)))
+    columns = b.op("Reshape", b.op("Transpose", x, perm=[0, 2, 1]), b.ints(8, 3))
+    merged = b.op("Reshape", z, b.ints(8, 3))
+    return b.done(
+        split,
+        b.op("MatMul", columns, b.weight(3, 2)),
+        b.op("Concat", merged, b.op("Reshape", x, b.ints(8, 3)), axis=0),
+    )
+
+
 CASES = {
     cancel_transposes: [
         transposes_that_undo,
@@ -186,6 +219,7 @@ CASES = {
         gemm_square_column_addend,
     ],
     resolve_windows: [same_padding, ceil_mode, transposed_padding],
+    sink_transposes: [detector_heads, flattened_features],
     widen_conv1d: [conv1d, fused_conv1d],
 }
 UNTOUCHED = {
@@ -193,6 +227,7 @@ UNTOUCHED = {
     lower_composites: [awkward_constant_operands],
     normalise_gemm: [plain_gemm],
     resolve_windows: [explicit_conv, average_that_counts_padding_up],
+    sink_transposes: [transposes_that_stay],
 }
 
 

@@ -18,9 +18,9 @@ from luthier.graph.printer import print_graph
 from luthier.onnx_frontend import load, load_tensor
 
 MODELS = {
-    "basic_pitch_nmp": {"Transpose": 2, "Conv": 32},
+    "basic_pitch_nmp": {"Transpose": 2, "Conv": 32, "Neg": 0},
     "centerface_dyn": {"Transpose": 4, "Conv": 60, "ConvTranspose": 3, "Relu": 0},
-    "mnist12": {"Transpose": 1, "Conv": 2, "MaxPool": 2, "MatMul": 1, "Add": 0, "Relu": 0},
+    "mnist12": {"Transpose": 0, "Conv": 2, "MaxPool": 2, "MatMul": 1, "Add": 0, "Relu": 0},
     "mobilenet_v2_real_ts13": {"Transpose": 1, "Conv": 52, "Clip": 0, "Add": 0},
     "pplcnet_orientation": {"Transpose": 1, "Conv": 32, "BatchNormalization": 0, "Add": 0},
     "ppocrv2_cls": {"Transpose": 1, "Conv": 53, "Clip": 0, "Add": 0, "Mul": 9},
@@ -29,7 +29,7 @@ MODELS = {
     "silero_vad_16k_sequence": {"Transpose": 2, "Conv": 6},
     "squeezenet_fp16": {"Transpose": 1, "Conv": 26, "Cast": 2, "Relu": 0},
     "ultraface_rfb320": {"Transpose": 1, "Conv": 52, "BatchNormalization": 0, "Relu": 0},
-    "yolox_nano": {"Transpose": 5, "Conv": 113, "Sigmoid": 0, "Mul": 0},
+    "yolox_nano": {"Transpose": 1, "Conv": 113, "Sigmoid": 0, "Mul": 0},
 }
 """Real model -> how many nodes of some operators are left."""
 
