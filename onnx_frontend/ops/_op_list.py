@@ -11,11 +11,15 @@ from luthier.onnx_frontend.ops import (
     batch_norm,
     dropout,
     group_norm,
+    loop,
     resize,
     softmax,
 )
 
 Step = Callable[[Node, Names], list[Node] | None]
+
+_ALWAYS = 1 << 30
+"""For operators that are rewritten whatever the opset."""
 
 _AXES_18 = ((18, attributes.ints_to_inputs("axes")),)
 
@@ -28,6 +32,7 @@ UPGRADES: dict[str, tuple[tuple[int, Step], ...]] = {
     "GroupNormalization": ((21, group_norm.per_channel),),
     "Hardmax": ((13, softmax.flattened),),
     "LogSoftmax": ((13, softmax.flattened),),
+    "Loop": ((_ALWAYS, loop.explicit),),
     "Pad": ((11, attributes.pad),),
     "ReduceL1": _AXES_18,
     "ReduceL2": _AXES_18,
@@ -42,12 +47,12 @@ UPGRADES: dict[str, tuple[tuple[int, Step], ...]] = {
     "Resize": ((11, resize.opset_10), (13, resize.opset_11)),
     "RoiAlign": ((16, attributes.roi_align_mode),),
     "Scan": ((9, attributes.refuse("the form of opset 8 has a batch axis")),),
-    "Scatter": ((1 << 30, attributes.rename("ScatterElements")),),
+    "Scatter": ((_ALWAYS, attributes.rename("ScatterElements")),),
     "Slice": ((10, attributes.ints_to_inputs("starts", "ends", "axes")),),
     "Softmax": ((13, softmax.flattened),),
     "Split": ((13, attributes.ints_to_inputs("split")), (18, attributes.split_count)),
     "Squeeze": ((13, attributes.ints_to_inputs("axes")),),
     "TopK": ((10, attributes.top_k),),
     "Unsqueeze": ((13, attributes.ints_to_inputs("axes")),),
-    "Upsample": ((1 << 30, resize.upsample),),
+    "Upsample": ((_ALWAYS, resize.upsample),),
 }
