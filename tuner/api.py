@@ -132,8 +132,6 @@ def tune(
                 loop.notice(notice)
             for task in tasks:
                 loop.add(task, chosen.trials, searcher)
-            if database.problems:
-                loop.notice(f"{database.path}: {len(database.problems)} lines are not records")
             return loop.run()
     finally:
         if own:

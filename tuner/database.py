@@ -240,25 +240,34 @@ class Database:
                 return Found(v.config, "core")
         return Found(None, "default")
 
-    def seeds(self, workload: str, device: Device, limit: int = 5) -> list[Config]:
+    def seeds(
+        self, workload: str, device: Device, *, kernels: str, space: str, seed: int, limit: int = 5
+    ) -> list[Config]:
         """Configs that won for this workload elsewhere on the same ISA, or with older kernels.
 
-        They are places to start a search from, to be measured again. Latest first.
+        They are places to start a search from, to be measured again; latest first. What the same
+        search (device, kernels, space and seed) found is left out: its trials are recalled, and
+        it must take the same course again.
         """
         self.records()
+        own = (device.fingerprint, kernels, space, seed)
         found: dict[object, Config] = {}
         for v in reversed(self._verdicts.get(workload, [])):
-            if v.won and v.device.isa == device.isa:
+            same = (v.device.fingerprint, v.kernels, v.space, v.seed) == own
+            if v.won and v.device.isa == device.isa and not same:
                 found.setdefault(config_key(v.config), v.config)
         return list(found.values())[:limit]
 
-    def stale(self, device: Device, *, kernels: str, space: str) -> int:
-        """How many verdicts of this device were measured with other kernels or another space."""
+    def stale(self, device: Device, *, kernels: str, spaces: dict[str, str]) -> int:
+        """How many verdicts of these workloads were measured here with what is outdated.
+
+        `spaces` maps a workload's key to the version of its space.
+        """
+        self.records()
         return sum(
-            isinstance(r, Verdict)
-            and r.device.fingerprint == device.fingerprint
-            and (r.kernels, r.space) != (kernels, space)
-            for r in self.records()
+            v.device.fingerprint == device.fingerprint and (v.kernels, v.space) != (kernels, space)
+            for workload, space in spaces.items()
+            for v in self._verdicts.get(workload, [])
         )
 
     def model_verdict(

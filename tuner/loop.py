@@ -116,15 +116,13 @@ class Loop:
         space = self.measurer.space(task.workload)
         limit = len(space.configs) if trials is None else min(trials, len(space.configs))
         device, kernels, seed = (self._common[k] for k in ("device", "kernels", "seed"))
-        earlier = self.database.trials(
-            task.key, device, kernels=kernels, space=space.version, seed=seed
-        )
+        same = {"kernels": kernels, "space": space.version, "seed": seed}
+        earlier = self.database.trials(task.key, device, **same)
+        seeds = self.database.seeds(task.key, device, **same)
         self._states.append(
             _State(
                 task,
-                strategy(
-                    space, trials=limit, seed=seed, seeds=self.database.seeds(task.key, device)
-                ),
+                strategy(space, trials=limit, seed=seed, seeds=seeds),
                 TaskReport(task, len(space.configs), space.default),
                 space.version,
                 limit,
@@ -136,6 +134,7 @@ class Loop:
 
     def run(self) -> Report:
         """Search, confirm, report. The first Ctrl-C ends the search, the second everything."""
+        self._inspect()
         try:
             try:
                 self._search()
@@ -153,6 +152,18 @@ class Loop:
         """Tell the user, and keep it for the report."""
         self.report.notices.append(text)
         self.progress.on_notice(text)
+
+    def _inspect(self) -> None:
+        """Tell of what is in the records and not used."""
+        device, kernels = self._common["device"], self._common["kernels"]
+        spaces = {s.task.key: s.space for s in self._states}
+        stale = self.database.stale(device, kernels=kernels, spaces=spaces)
+        if stale:
+            records = "record" if stale == 1 else "records"
+            self.notice(f"{stale} {records} of other kernels: used as starting points only")
+        if self.database.problems:
+            first = self.database.problems[0]
+            self.notice(f"{len(self.database.problems)} unreadable records, the first: {first}")
 
     # -- searching ---------------------------------------------------------------------------
 
@@ -217,7 +228,11 @@ class Loop:
         begin = time.perf_counter()
         default = state.report.default
         best = math.inf if config == default else state.report.best_ratio
-        result = self.measurer.measure(state.task.workload, config, default, best)
+        try:
+            result = self.measurer.measure(state.task.workload, config, default, best)
+        except KeyboardInterrupt:
+            # Not the config's fault: the line keeps the start from being blamed on it.
+            result = Result("device_lost", "interrupted")
         trial = self._line(
             Trial,
             state,
@@ -228,6 +243,8 @@ class Loop:
             prediction=prediction,
         )
         self.database.append(trial)
+        if result.error == "interrupted":
+            raise KeyboardInterrupt
         if result.status == "device_lost":
             raise KernelError(f"{state.task.key}: cannot measure: {result.error}")
         state.fresh += 1

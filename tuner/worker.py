@@ -95,7 +95,8 @@ class Worker:
             return None, Result("run_error", f"{type(e).__name__}: {e}")
         check = runner.check_result
         if not check.ok:
-            return None, Result("wrong", f"largest error {check.max_abs}", check=check)
+            error = "not finite" if check.max_abs is None else f"{check.max_abs:.3g}"
+            return None, Result("wrong", f"largest error: {error}", check=check)
         return runner, None
 
 

@@ -220,12 +220,12 @@ def test_ladder(database: Database) -> None:
     database.append(verdict(STRANGER, {"mr": 1}))
     database.append(verdict(COUSIN, {"mr": 2}))
     assert database.lookup(KEY, HERE, **VERSIONS) == Found(None, "default")
-    assert database.seeds(KEY, HERE) == [{"mr": 2}]
+    assert database.seeds(KEY, HERE, **VERSIONS, seed=1) == [{"mr": 2}]
     database.append(verdict(SIBLING, {"mr": 3}))
     assert database.lookup(KEY, HERE, **VERSIONS) == Found({"mr": 3}, "core")
     database.append(verdict(HERE, {"mr": 4}))
     assert database.lookup(KEY, HERE, **VERSIONS) == Found({"mr": 4}, "exact")
-    assert database.seeds(KEY, HERE) == [{"mr": 4}, {"mr": 3}, {"mr": 2}]
+    assert database.seeds(KEY, HERE, **VERSIONS, seed=1) == [{"mr": 4}, {"mr": 3}, {"mr": 2}]
     assert database.lookup("gemm/other", HERE, **VERSIONS) == Found(None, "default")
 
 
@@ -241,8 +241,8 @@ def test_stale_records_are_counted_and_serve_as_seeds_only(database: Database) -
     database.append(verdict(space="s0"))
     database.append(verdict(STRANGER, kernels="k0"))
     assert database.lookup(KEY, HERE, **VERSIONS) == Found(None, "default")
-    assert database.stale(HERE, **VERSIONS) == 2
-    assert database.seeds(KEY, HERE) == [CONFIG]
+    assert database.stale(HERE, kernels="k1", spaces={KEY: "s1", "other": "s1"}) == 2
+    assert database.seeds(KEY, HERE, **VERSIONS, seed=1) == [CONFIG]
 
 
 def test_latest_model_verdict_counts(database: Database) -> None:

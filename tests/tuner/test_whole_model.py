@@ -1,0 +1,126 @@
+"""A tuned plan is kept only as far as it makes the whole model faster."""
+
+from __future__ import annotations
+
+import types
+
+import doubles
+import numpy as np
+import pytest
+
+from luthier.tuner import Comparison, Database, Device, Task, TaskReport, compare, judge, remember
+from luthier.tuner.extract import extract
+from luthier.tuner.record import OK, Reference, Result, Times, Verdict
+
+
+class Clock:
+    """A clock that only runs move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.rng = np.random.default_rng(0)
+        self.order = ""
+
+    def __call__(self) -> float:
+        return self.now
+
+    def run(self, name: str, seconds: float):
+        def work() -> None:
+            self.order += name
+            self.now += seconds * float(np.exp(self.rng.normal(0, 0.02)))
+
+        return work
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.0, 1.1])
+def test_compare(ratio: float) -> None:
+    clock = Clock()
+    found = compare(clock.run("t", 0.01 * ratio), clock.run("u", 0.01), seconds=2, clock=clock)
+    assert found.ratio == pytest.approx(ratio, rel=0.015)
+    assert found.lo <= found.ratio <= found.hi
+    assert (found.hi < 1) == (ratio == 0.8)
+    assert found.tuned == pytest.approx(0.01 * ratio, rel=0.02)
+    assert clock.order == "tu" + "tuut" * found.rounds
+
+
+def test_compare_keeps_to_its_rounds() -> None:
+    clock = Clock()
+    assert compare(clock.run("t", 9), clock.run("u", 9), seconds=1, clock=clock).rounds == 7
+    assert compare(clock.run("t", 1e-6), clock.run("u", 1e-6), clock=clock).rounds == 60
+
+
+def reports(bounds: dict[str, float]) -> list[TaskReport]:
+    """Tasks with the upper bounds of their ratios; a bound of one or more did not win."""
+    made = []
+    for key, hi in bounds.items():
+        report = TaskReport(Task(doubles.Workload(key)), 10, {"mr": 4}, seconds=1e-3)
+        result = Result(OK, times=Times(1e-3), reference=Reference({"mr": 4}, hi - 0.01, 0.1, hi))
+        report.verdict = Verdict(
+            run="r",
+            sequence=1,
+            device=Device("f", "c", "neon"),
+            kernels="k",
+            workload=key,
+            space="1",
+            config={"mr": 6},
+            result=result,
+            won=hi < 0.99,
+        )
+        made.append(report)
+    return made
+
+
+def judged(bounds: dict[str, float], truth: dict[str, float]):
+    """Judge with an exact comparison of models that are the sum of their layers."""
+
+    def build(kept: frozenset[str]) -> float:
+        return sum(truth[k] if k in kept else 1.0 for k in truth)
+
+    def exact(tuned: float, untuned: float, *, seconds: float) -> Comparison:
+        ratio = tuned / untuned
+        return Comparison(ratio, ratio * 0.99, ratio * 1.01, tuned, untuned, 7)
+
+    return judge(reports(bounds), build, compare=exact)
+
+
+def test_everything_that_won_is_kept_if_the_model_is_faster() -> None:
+    kept, found = judged({"a": 0.5, "b": 0.8, "c": 1.2}, {"a": 0.5, "b": 0.8, "c": 0.1})
+    assert kept == {"a", "b"}
+    assert found.ratio == pytest.approx(2.3 / 3)
+
+
+def test_the_less_certain_half_is_given_up_first() -> None:
+    bounds = {"a": 0.5, "b": 0.6, "c": 0.97, "d": 0.98}
+    kept, found = judged(bounds, {"a": 0.5, "b": 0.9, "c": 2.0, "d": 2.0})
+    assert kept == {"a", "b"}
+    assert found.hi < 1
+
+
+def test_nothing_is_kept_if_nothing_helps() -> None:
+    assert judged({"a": 0.5, "b": 0.6}, {"a": 1.2, "b": 1.2}) == (frozenset(), None)
+    assert judged({"a": 1.1}, {"a": 0.5}) == (frozenset(), None)
+
+
+def test_the_outcome_is_remembered(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.tuner.whole_model.kernels_hash", lambda: "k1")
+    here = Device("f", "c", "neon")
+    model = {"model": "m1", "shapes": {"x": (1, 3, 8, 8)}, "threads": 2}
+    comparison = Comparison(0.8, 0.7, 0.9, 1.0, 1.25, 9)
+    remember(database, here, **model, kept=frozenset("ba"), comparison=comparison)
+    found = database.model_verdict(*model.values(), here, kernels="k1")
+    assert (found.kept, found.ratio, found.hi) == (("a", "b"), 0.8, 0.9)
+    remember(database, here, **model, kept=frozenset(), comparison=None)
+    found = database.model_verdict(*model.values(), here, kernels="k1")
+    assert (found.kept, found.ratio) == ((), 1)
+
+
+def test_equal_workloads_are_one_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(f"node{i}", doubles.Workload(key)) for i, key in enumerate("abaca")]
+    module = types.SimpleNamespace(tunable_workloads=lambda graph, threads: pairs)
+    monkeypatch.setitem(__import__("sys").modules, "luthier.graph", module)
+    tasks = extract(None, num_threads=2)
+    assert [(t.key, t.weight, t.nodes) for t in tasks] == [
+        ("a", 3, ("node0", "node2", "node4")),
+        ("b", 1, ("node1",)),
+        ("c", 1, ("node3",)),
+    ]
