@@ -32,6 +32,13 @@ _LEGAL = {
     "bias": ("MatMul",),
     "layout": ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "Resize"),
 }
+_FUSED = frozenset(op for operators in _LEGAL.values() for op in operators)
+_OWN = {
+    "activation": ("CausalConvWithState",),
+    "bias": ("LRN", "Shrink"),
+    "layout": ("GRU", "LSTM", "RNN"),
+}
+"""Where ONNX itself has an attribute of that name."""
 
 
 def verify(graph: Graph) -> None:
@@ -117,10 +124,17 @@ def _check_types(node: Node) -> None:
 
 
 def _check_attributes(node: Node) -> None:
+    if node.domain:
+        return
     for name, operators in _LEGAL.items():
-        if name in node.attrs:
-            legal = not node.domain and node.op in operators
+        if name in node.attrs and node.op not in _OWN.get(name, ()):
+            legal = node.op in operators
             _require(legal, node, f"may not have the attribute {name}")
+    if node.op in _FUSED:
+        _check_fused(node)
+
+
+def _check_fused(node: Node) -> None:
     if "activation" in node.attrs:
         name, params = node.attrs["activation"], node.attrs.get("activation_params")
         _require(name in ACTIVATIONS, node, f"activation {name!r} is unknown")

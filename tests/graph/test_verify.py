@@ -173,6 +173,11 @@ def test_sound_graph():
     verify(sample())
 
 
+def test_attributes_that_onnx_has():
+    b = Builder()
+    verify(b.done(b.op("LRN", b.input("x", 1, 2, 3, 3), size=3, bias=1.0)))
+
+
 @pytest.mark.parametrize("damage", BREAKS, ids=lambda f: f.__name__)
 def test_finds(damage):
     graph = sample()
