@@ -1,0 +1,122 @@
+"""What several commands share: arguments, units, tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "add_json",
+    "add_model",
+    "add_records",
+    "add_shapes",
+    "add_threads",
+    "duration",
+    "positive",
+    "print_json",
+    "print_table",
+    "shape",
+    "text_time",
+]
+
+
+def positive(text: str) -> int:
+    """A positive number."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """Seconds: ``90``, ``90s``, ``5m``, ``1h30m``."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
+    hours, minutes, rest = (float(n or 0) for n in match.groups()) if match else (0.0, 0.0, 0.0)
+    seconds = 3600 * hours + 60 * minutes + rest
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 5m or 1h30m, got {text!r}")
+    return seconds
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """``NAME=1,3,224,224``."""
+    name, equals, dims = text.rpartition("=")
+    sizes = dims.split(",") if dims else []
+    if not equals or not name or not all(d.isdecimal() for d in sizes):
+        raise argparse.ArgumentTypeError(f"expected NAME=1,3,224,224, got {text!r}")
+    return name, tuple(int(d) for d in sizes)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="an ONNX file")
+
+
+def add_shapes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=DIMS",
+        type=shape,
+        action="append",
+        default=[],
+        help="the shape of an input, such as x=1,3,224,224; may be repeated",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", metavar="N", type=positive, help="threads of a run (default: all free cores)"
+    )
+
+
+def add_records(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--records", metavar="FILE", type=Path, help="tuning records (default: the user's own)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; paths and the like become text."""
+    json.dump(value, sys.stdout, indent=2, default=str)
+    print()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table: drawn on a terminal, aligned text elsewhere; columns of numbers go right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = [all(re.match(r"[-+]?\d|-$|$", row[i]) for row in cells) for i in range(len(columns))]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD)
+        for column, right in zip(columns, numeric, strict=True):
+            table.add_column(column, justify="right" if right else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    lines = [list(columns), *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        parts = (
+            cell.rjust(w) if right else cell.ljust(w)
+            for cell, w, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  ".join(parts).rstrip())
+
+
+def text_time(seconds: float | None) -> str:
+    """Milliseconds or microseconds, with three digits that count."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"

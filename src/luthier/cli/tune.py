@@ -1,0 +1,133 @@
+"""``luthier tune``: search the fastest kernels for a model on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from luthier.cli import common
+from luthier.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from luthier.tuning import Outcome
+
+HELP = "tune a model's kernels to this machine; sessions then use what was found"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_model(parser)
+    parser.add_argument(
+        "--target",
+        metavar="T",
+        default="native",
+        help="native, or a profile that this machine is one of (see luthier cpu --targets)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="D",
+        default="local",
+        help="where to measure; only local is there so far",
+    )
+    parser.add_argument(
+        "--level",
+        choices=["quick", "normal", "patient", "exhaustive"],
+        default="normal",
+        help="how thoroughly to search (default: normal)",
+    )
+    parser.add_argument(
+        "--budget", metavar="TIME", type=common.duration, help="such as 90s or 5m; all in all"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="equal seeds continue the same search")
+    common.add_shapes(parser)
+    common.add_threads(parser)
+    common.add_records(parser)
+    common.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from luthier.cli.tune_view import view
+    from luthier.target import profile
+    from luthier.tuning import tune
+
+    if args.device != "local":
+        raise ArgumentError(f"unknown device {args.device!r}, choose from: local")
+    with view(to_stderr=args.json) as watch:
+        outcome = tune(
+            args.model,
+            shapes=dict(args.shape),
+            num_threads=args.threads,
+            target=None if args.target == "native" else profile(args.target),
+            records=args.records,
+            level=args.level,
+            budget=args.budget,
+            seed=args.seed,
+            progress=watch,
+            on_tasks=watch.on_tasks,
+        )
+    if args.json:
+        common.print_json(_as_dict(outcome))
+    else:
+        _print(outcome)
+    return 0
+
+
+def _as_dict(outcome: Outcome) -> dict[str, Any]:
+    report, found = outcome.report, outcome.comparison
+    return {
+        "records": outcome.records,
+        "seconds": report.seconds,
+        "stopped": report.stopped,
+        "notices": report.notices,
+        "predicted_ratio": report.ratio,
+        "model": found and vars(found),
+        "tasks": [
+            {
+                "workload": t.task.key,
+                "weight": t.task.weight,
+                "trials": t.trials,
+                "statuses": dict(t.statuses),
+                "ratio": t.ratio,
+                "interval": t.interval,
+                "config": t.config,
+                "kept": t.task.key in outcome.kept,
+                "failure": t.failure,
+            }
+            for t in report.tasks
+        ],
+    }
+
+
+def _print(outcome: Outcome) -> None:
+    report, found = outcome.report, outcome.comparison
+    if report.tasks:
+        common.print_table(
+            ["task", "times", "trials", "default", "time ratio", "result"],
+            [
+                (
+                    t.task.key,
+                    t.task.weight,
+                    t.trials,
+                    common.text_time(t.seconds),
+                    f"{t.ratio:.3f}",
+                    t.failure or _result(t.won, t.task.key in outcome.kept),
+                )
+                for t in report.tasks
+            ],
+        )
+    if report.stopped == "interrupted":
+        print("interrupted: what was found until then is kept")
+    if found:
+        print(
+            f"whole model: {common.text_time(found.untuned)} -> {common.text_time(found.tuned)},"
+            f" {(1 / found.ratio - 1) * 100:.1f} % faster (95 % of ratios {found.lo:.3f} to"
+            f" {found.hi:.3f}, {found.rounds} rounds)"
+        )
+    else:
+        print("whole model: nothing is faster than the defaults with confidence; they stay")
+    print(f"records: {outcome.records}")
+
+
+def _result(won: bool, kept: bool) -> str:
+    if not won:
+        return "default stays"
+    return "kept" if kept else "faster alone, not in the model"
