@@ -46,7 +46,7 @@ SANITIZE_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"] if 
 CFLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-pthread"]
 CFLAGS += ["-Wall", "-Wextra", "-Werror=implicit-function-declaration", *SANITIZE_FLAGS]
 LDFLAGS = ["-pthread", "-lm", *SANITIZE_FLAGS]
-INCLUDE = ["kernels/include", "kernels/csrc"]
+INCLUDE = ["kernels/include", "kernels/csrc", "graph/csrc"]
 BUILD = Path("build", "-".join(["c", sysconfig.get_platform(), *filter(None, [SANITIZE])]))
 
 
@@ -139,7 +139,7 @@ def extension(name: str, sources: list[str], libs: list[str]) -> Extension:
     return Extension(
         name,
         sources,
-        include_dirs=[*INCLUDE, np.get_include()],
+        include_dirs=[*INCLUDE, "graph/csrc", np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=[*CFLAGS, "-Wno-unused-parameter"],
         extra_link_args=LDFLAGS,

@@ -1,1 +1,43 @@
-"""Kernels."""
+"""C kernels on NumPy arrays, and what tuning needs to know of them.
+
+Names are loaded at first use: `import luthier.kernels` alone costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "ACTIVATIONS": "workload",
+    "Conv2d": "workload",
+    "DepthwiseConv2d": "workload",
+    "Gemm": "workload",
+    "Workload": "workload",
+    "conv2d": "linear",
+    "depthwise_conv2d": "linear",
+    "gemm": "linear",
+    "Space": "space",
+    "default_config": "space",
+    "space": "space",
+    "Check": "runner",
+    "Runner": "runner",
+    "isas": "cpu",
+    "native_target": "cpu",
+    "usable_cores": "cpu",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -37,23 +37,33 @@ LT_INLINE vf vf_abs(vf a) { return (vf)((vm)a & 0x7fffffff); }
 LT_INLINE vf vf_min(vf a, vf b) { return vf_blend(a < b, a, b); }
 LT_INLINE vf vf_max(vf a, vf b) { return vf_blend(a > b, a, b); }
 
-#define LT_EACH(expr)                       \
-  vf r;                                     \
-  for (int i = 0; i < LT_VL; i++) r[i] = expr; \
-  return r
-LT_INLINE vf vf_sqrt(vf a) { LT_EACH(sqrtf(a[i])); }
-LT_INLINE vf vf_round(vf a) { LT_EACH(nearbyintf(a[i])); }
-LT_INLINE vf vf_floor(vf a) { LT_EACH(floorf(a[i])); }
-LT_INLINE vf vf_ceil(vf a) { LT_EACH(ceilf(a[i])); }
-#undef LT_EACH
+LT_INLINE vf vf_sqrt(vf a) {
+  for (int i = 0; i < LT_VL; i++) a[i] = sqrtf(a[i]);
+  return a;
+}
+/* The magnitude of a with the sign of b. */
+LT_INLINE vf vf_copysign(vf a, vf b) { return (vf)(((vm)a & 0x7fffffff) | ((vm)b & ~0x7fffffff)); }
+/* Adding 2^23 leaves no fraction bits; floats beyond it are integral already. */
+LT_INLINE vf vf_round(vf a) {
+  vf m = vf_abs(a), r = (m + 0x1p23f) - 0x1p23f;
+  return vf_blend(m < 0x1p23f, vf_copysign(r, a), a);
+}
+LT_INLINE vf vf_floor(vf a) {
+  vf r = vf_round(a);
+  return vf_blend(r > a, r - 1.0f, r);
+}
+LT_INLINE vf vf_ceil(vf a) {
+  vf r = vf_round(a);
+  return vf_copysign(vf_blend(r < a, r + 1.0f, r), a);
+}
 
 LT_INLINE vf vf_pow2(vf n) {
-  vm e;
+  vm e = (vm)n;
   for (int i = 0; i < LT_VL; i++) e[i] = ((int32_t)n[i] + 127) << 23;
   return (vf)e;
 }
 LT_INLINE vf vf_exponent(vf x) {
-  vf r;
+  vf r = x;
   vm e = (vm)x >> 23;
   for (int i = 0; i < LT_VL; i++) r[i] = (float)(e[i] - 127);
   return r;

@@ -1,0 +1,166 @@
+"""Lowering: from an optimised graph to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from luthier import limits
+from luthier.errors import UnsupportedError
+from luthier.graph import fallback
+from luthier.graph.ir import Graph, Node, Value
+from luthier.graph.lowering import Context, NotNative, Step, Storage, View, rule_for
+from luthier.graph.lowering.context import Choose, nbytes
+from luthier.graph.lowering.conv import place_concat_inputs
+from luthier.graph.lowering.movement import lower_alias
+from luthier.graph.ops.common import describe
+from luthier.graph.plan import Plan
+from luthier.kernels.workload import Workload
+
+__all__ = ["BACKENDS", "lower", "tunable_workloads"]
+
+BACKENDS = ("native", "reference")
+
+
+def lower(
+    graph: Graph,
+    choose: Choose | None = None,
+    num_threads: int = 1,
+    backends: Sequence[str] = BACKENDS,
+    packed: dict | None = None,
+) -> Plan:
+    """Make a plan of an optimised graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Bound and optimised.
+    choose : callable, optional
+        From a workload to (config, rung); a config of None is the untuned one. All untuned if left
+        out.
+    num_threads : int
+    backends : sequence of str
+        Tried in order for each node. A node's hint (`Node.backend`) goes first.
+    packed : dict, optional
+        Packed weights, kept between the plans of one model.
+
+    Raises
+    ------
+    UnsupportedError
+        Some nodes run on none of the backends; all of them are listed.
+
+    Examples
+    --------
+    >>> plan = lower(optimize(bind(load("model.onnx"), {"x": (1, 3, 224, 224)})))
+    >>> [y] = plan.run([x])
+    """
+    choose = choose or (lambda workload: (None, "default"))
+    context = Context(choose, num_threads, {} if packed is None else packed)
+    _emit(graph, context, backends)
+    return Plan(graph, context)
+
+
+def tunable_workloads(graph: Graph, num_threads: int) -> list[tuple[str, Workload]]:
+    """Name of the node and workload of every step that has a search space, in order."""
+    context = Context(lambda workload: (None, "default"), num_threads, None)
+    _emit(graph, context, BACKENDS)
+    return [(s.node.name, s.workload) for s in context.steps if s.workload is not None]
+
+
+def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
+    _place(graph, context)
+    missing = []
+    for node in graph.nodes:
+        reasons = []
+        for backend in _order(node, backends):
+            reason = (_native if backend == "native" else _reference)(context, node)
+            if reason is None:
+                break
+            reasons.append(f"{backend}: {reason}")
+        else:
+            missing.append(f"{describe(node)}: {'; '.join(reasons) or 'no backend'}")
+            continue
+        if reasons and context.steps:
+            context.steps[-1].reason = reasons[0]
+    if missing:
+        raise UnsupportedError(f"{len(missing)} nodes cannot run: " + " | ".join(missing))
+    for value, view in _copied_outputs(graph, context):
+        context.copy_bytes(_origin(value), value, view)
+
+
+def _order(node: Node, backends: Sequence[str]) -> list[str]:
+    hint = [node.backend] if node.backend in backends else []
+    return hint + [b for b in backends if b not in hint]
+
+
+def _native(context: Context, node: Node) -> str | None:
+    """Emit the steps of `node`; return the reason if that cannot be."""
+    rule = rule_for(node)
+    if rule is None:
+        return "no kernel"
+    before, views = len(context.steps), dict(context.views)
+    try:
+        rule(context, node)
+    except NotNative as reason:
+        del context.steps[before:]
+        context.views = views
+        return str(reason)
+    return None
+
+
+def _reference(context: Context, node: Node) -> str | None:
+    try:
+        call = fallback.prepare(node)
+    except UnsupportedError as error:
+        return str(error)
+    step = Step(node, "reference", kernel="onnx.reference", call=call)
+    try:
+        step.reads = [v and context.dense(v) for v in node.inputs]
+        step.writes = [context.dense(v) for v in node.outputs]
+    except NotNative as reason:
+        return str(reason)
+    context.steps.append(step)
+    return None
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def _place(graph: Graph, context: Context) -> None:
+    """Say where inputs, outputs and parts of concatenations live before anything is emitted."""
+    for i, value in enumerate(graph.inputs):
+        context.views[value] = View(Storage(nbytes(value), buffer=1 + i))
+    for j, value in enumerate(graph.outputs):
+        if value.producer is not None and value not in context.views:
+            buffer = 1 + len(graph.inputs) + j
+            context.views[value] = View(Storage(nbytes(value), buffer=buffer))
+    users = graph.users()
+    outputs = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        rule = rule_for(node)
+        if rule is lower_alias:
+            source = node.inputs[0]
+            free = source.producer is not None and source not in context.views
+            if free and node.output in context.views and len(users[source]) == 1:
+                view = context.views[node.output]
+                if not view.ld:
+                    context.views[source] = view
+        elif node.op == "Concat" and not node.domain:
+            place_concat_inputs(context, node, users, outputs)
+    total = sum(nbytes(v) for v in graph.inputs)
+    if total > limits.MAX_ARENA_BYTES:
+        raise UnsupportedError(f"the inputs take {total} bytes, over the limit")
+
+
+def _copied_outputs(graph: Graph, context: Context) -> list[tuple[Value, View]]:
+    """Outputs that are inputs, constants, or another output once more."""
+    found = []
+    for j, value in enumerate(graph.outputs):
+        buffer = 1 + len(graph.inputs) + j
+        if context.view(value).storage.buffer != buffer:
+            found.append((value, View(Storage(nbytes(value), buffer=buffer))))
+    return found
+
+
+def _origin(value: Value) -> Node:
+    """The producer of `value`, or a node that stands for its copy to the outputs."""
+    return value.producer or Node("Identity", [value], [value], name=value.name)

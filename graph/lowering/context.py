@@ -1,0 +1,251 @@
+"""What lowering rules share: where values live, and the steps emitted so far."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from luthier import limits
+from luthier.errors import UnsupportedError
+from luthier.graph.ir import Node, Value
+from luthier.kernels import _kernels, fields
+from luthier.kernels.space import default_config
+from luthier.kernels.workload import Workload
+
+__all__ = ["Context", "NotNative", "Step", "Storage", "View"]
+
+Choose = Callable[[Workload], tuple[Mapping[str, int | str] | None, str]]
+
+
+class NotNative(Exception):
+    """The native backend cannot run a node; the message is the reason."""
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """Memory: a piece of the arena (`buffer` 0), a graph input or output (`buffer` 1...), or a
+    constant (`array`)."""
+
+    nbytes: int
+    buffer: int = 0
+    array: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a value starts, and the distance in elements between its rows (of the last axis);
+    0 for a dense value."""
+
+    storage: Storage
+    offset: int = 0
+    ld: int = 0
+
+    def at(self, nbytes: int) -> View:
+        """The same, `nbytes` further on."""
+        return View(self.storage, self.offset + nbytes, self.ld)
+
+
+@dataclass(slots=True)
+class Step:
+    """One call of a C operator, or of the reference backend (`call` set)."""
+
+    node: Node
+    op: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    kernel: str = ""
+    config: Mapping[str, int | str] | None = None
+    rung: str = ""
+    workload: Workload | None = None
+    call: Callable | None = None
+    reads: list[View | None] = field(default_factory=list)
+    writes: list[View] = field(default_factory=list)
+    reason: str = ""
+
+
+class Context:
+    """State of one lowering.
+
+    Parameters
+    ----------
+    choose : callable
+        From a workload to (config or None, rung).
+    num_threads : int
+    packed : dict or None
+        Packed weights by content and layout, which plans of one model share. None packs nothing,
+        for callers that only want the steps.
+    """
+
+    def __init__(self, choose: Choose, num_threads: int, packed: dict | None) -> None:
+        self.choose = choose
+        self.num_threads = num_threads
+        self.steps: list[Step] = []
+        self.views: dict[Value, View] = {}
+        self.packed = packed
+        self.isa = _kernels.ISA_NAMES.index(_best_isa())
+
+    # -- values --------------------------------------------------------------------------------
+
+    def view(self, value: Value) -> View:
+        """Where `value` lives; made at first use."""
+        if value not in self.views:
+            if value.data is not None:
+                array = np.ascontiguousarray(value.data)
+                self.views[value] = View(Storage(array.nbytes, array=array))
+            else:
+                self.views[value] = self.temporary(nbytes(value))
+        return self.views[value]
+
+    def dense(self, value: Value) -> View:
+        """Where `value` lives, for an operator that wants it dense."""
+        view = self.view(value)
+        if view.ld:
+            raise NotNative(f"{value.name} is not dense")
+        return view
+
+    def ld(self, value: Value) -> int:
+        """Distance between the pixels of an NHWC value."""
+        return self.view(value).ld or value.shape[-1]
+
+    def temporary(self, size: int) -> View:
+        if size > limits.MAX_TENSOR_BYTES:
+            raise UnsupportedError(f"a tensor of {size} bytes is over the limit")
+        return View(Storage(size))
+
+    def constant(self, array: np.ndarray) -> View:
+        """A constant made by lowering."""
+        array = np.ascontiguousarray(array)
+        return View(Storage(array.nbytes, array=array))
+
+    def alias(self, new: Value, old: Value) -> None:
+        """Let `new` be another name of the bytes of `old`."""
+        target = self.dense(old)
+        if new in self.views:
+            # The place of `new` is fixed (a graph output, or a part of a concatenation).
+            self.copy_bytes(new, old)
+        else:
+            self.views[new] = target
+
+    def copy_bytes(self, new: Value, old: Value) -> None:
+        size = old.dtype.itemsize
+        count = math.prod(old.shape)
+        self.emit(
+            new.producer, "copy", x=self.dense(old), y=self.dense(new), size=size, **dims(count)
+        )
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def emit(self, node: Node, op: str, /, threads: int | None = None, **slots: Any) -> Step:
+        """Append a call of C operator `op`; a slot is a number, a View, an array or None."""
+        layout = _kernels.OPS[op][1]
+        if "isa" in layout:
+            slots.setdefault("isa", self.isa)
+        if "threads" in layout:
+            slots.setdefault("threads", threads or self.num_threads)
+        unknown = set(slots) - set(layout)
+        if unknown:
+            raise KeyError(f"{op} has no argument {sorted(unknown)}")
+        step = Step(node, op, slots, kernel=f"{op}_f32_{_kernels.ISA_NAMES[slots.get('isa', 0)]}")
+        self.steps.append(step)
+        return step
+
+    def emit_tuned(
+        self, node: Node, workload: Workload, weights: Value | None, **slots: Any
+    ) -> Step:
+        """Append a call of a tunable operator, with the config that `choose` gives.
+
+        `weights`, if given, is a constant to be packed; the argument slot is ``w``.
+        """
+        config, rung = self.choose(workload)
+        if config is None:
+            config, rung = default_config(workload), "default"
+        if weights is not None:
+            slots["w"] = self._pack(workload, weights, config)
+        slots = {**fields.workload_fields(workload), **fields.config_fields(config), **slots}
+        step = self.emit(node, workload.op, **slots)
+        step.kernel = fields.kernel_name(workload, config)
+        step.config, step.rung, step.workload = config, rung, workload
+        return step
+
+    def _pack(self, workload: Workload, weights: Value, config: Mapping) -> View:
+        if self.packed is None:
+            return View(Storage(0))
+        data = np.ascontiguousarray(weights.data, np.float32)
+        content = hashlib.blake2b(data, digest_size=16).digest()
+        groups = getattr(workload, "groups", 1)
+        layout = (content, data.shape, workload.op, groups, config["isa"], config.get("nv"))
+        if layout not in self.packed:
+            array = fields.pack_weights(workload, data, config)
+            room = _kernels.aligned_bytes(array.nbytes).view(np.float32)
+            room[...] = array
+            self.packed[layout] = room
+        return self.constant(self.packed[layout])
+
+
+def _best_isa() -> str:
+    from luthier.kernels.cpu import isas
+
+    return isas()[-1]
+
+
+def nbytes(value: Value) -> int:
+    """Size of a value whose shape is known."""
+    return math.prod(value.shape) * value.dtype.itemsize
+
+
+def nest(shape: tuple[int, ...], strides: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Slots d0..d5 and, for each array, its strides, with neighbouring axes joined where all allow.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    strides : mapping of str to tuple of int
+        The slot's letter -> strides in elements, 0 where the array is broadcast.
+
+    Raises
+    ------
+    NotNative
+        More than six loops remain.
+    """
+    axes: list[list[int]] = []
+    for i, size in enumerate(shape):
+        if size == 1:
+            continue
+        here = [size, *(s[i] for s in strides.values())]
+        if axes and all(o == n * size for o, n in zip(axes[-1][1:], here[1:], strict=True)):
+            axes[-1] = [axes[-1][0] * size, *here[1:]]
+        else:
+            axes.append(here)
+    if len(axes) > 6:
+        raise NotNative(f"{len(axes)} separate axes, of at most 6")
+    axes = [[1] + [0] * len(strides)] * (6 - len(axes)) + axes
+    slots = {}
+    for i, (size, *steps) in enumerate(axes):
+        slots[f"d{i}"] = size
+        for letter, step in zip(strides, steps, strict=True):
+            slots[f"{letter}{i}"] = step
+    return slots
+
+
+def dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of a dense array."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raise NotNative unless `condition`."""
+    if not condition:
+        raise NotNative(reason)
+
+
+def is_f32(*values: Value | None) -> bool:
+    """Whether all values present are float32."""
+    return all(v is None or v.dtype == np.float32 for v in values)
