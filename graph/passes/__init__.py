@@ -19,6 +19,7 @@ from luthier.graph.passes import (
     fold_input_scales,
     fold_pads,
     fuse_epilogues,
+    join_scales,
     lower_batch_norm,
     lower_composites,
     normalise_gemm,
@@ -47,6 +48,7 @@ PIPELINE: tuple[tuple[ModuleType, ...], ...] = (
     (fuse_epilogues,),
     (widen_conv1d,),
     (assign_layouts,),
+    (join_scales,),
     (fold_constants, sink_transposes, cancel_transposes, drop_identities),
 )
 """Groups of passes in order. A group runs until nothing changes."""

@@ -30,7 +30,7 @@ def _normalise(rw: Rewriter, node: Node) -> None:
     is_bias = addend is None or (addend.is_const and addend.shape == (columns,))
     if is_bias and all(attrs[k] == v for k, v in _PLAIN.items()):
         return
-    weights = w.data.astype(np.float64) * attrs["alpha"]
+    weights = w.data if attrs["alpha"] == 1 else w.data * np.float64(attrs["alpha"])
     if attrs["transB"]:
         weights = weights.T
     if attrs["transA"]:

@@ -13,6 +13,7 @@ from luthier.graph.passes import (
     fold_constants,
     fold_input_scales,
     fold_pads,
+    join_scales,
     lower_batch_norm,
 )
 
@@ -278,6 +279,36 @@ def addend_before_conv_transpose():
     return b.done(b.op("ConvTranspose", y, b.weight(4, 2, 2, 2), pads=[0] * 4))
 
 
+POOL = {"kernel_shape": [1, 1], "pads": [0] * 4, "layout": "NHWC"}
+
+
+def scales_after_map():
+    b = Builder()
+    x = b.op("MaxPool", b.input("x", 1, 3, 3, 8), **POOL)
+    fused = {"activation": "relu", "activation_params": [0.0, 0.0]}
+    y = b.op("Add", b.weight(1, 1, 1, 8), b.op("Mul", x, b.weight(8)), **fused)
+    return b.done(y, b.op("Neg", scaled(b, x)))
+
+
+def scales_before_map():
+    b = Builder()
+    return b.done(b.op("MaxPool", scaled(b, b.input("x", 1, 3, 3, 8)), **POOL))
+
+
+def scales_of_few_channels():
+    b = Builder()
+    along_width = b.op("Mul", b.input("y", 1, 3, 3, 8), b.weight(3, 1))
+    return b.done(
+        b.op("MaxPool", scaled(b, b.input("x", 1, 8, 8, 3)), **POOL),
+        b.op("MaxPool", b.op("Add", along_width, b.const([1.0])), **POOL),
+    )
+
+
+def scales_without_map():
+    b = Builder()
+    return b.done(b.op("Neg", scaled(b, b.input("x", 1, 3, 3, 8))))
+
+
 CASES = {
     convert_fp16: [half_conv, half_and_casts],
     drop_identities: [chain_of_no_ops, no_op_before_output, resize_by_one, reduce_ones],
@@ -297,6 +328,7 @@ CASES = {
         factor_before_conv_transpose,
     ],
     fold_pads: [pad_conv, pad_along_axes_average_pool],
+    join_scales: [scales_after_map, scales_before_map],
     lower_batch_norm: [batch_norm_alone],
 }
 UNTOUCHED = {
@@ -316,6 +348,7 @@ UNTOUCHED = {
         addend_before_padded_conv,
     ],
     fold_pads: [pad_of_ones, pad_of_channels, pad_average_pool_that_pads],
+    join_scales: [scales_of_few_channels, scales_without_map],
 }
 
 
