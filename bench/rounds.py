@@ -56,6 +56,7 @@ def race(engines: Sequence[Engine], rounds: int, flops: float = 0) -> list[dict[
         ratio (the engine's time over the first one's, the median over rounds), differs, reason.
     """
     answers = [engine.run() for engine in engines]
+    reasons = [_difference(answer, answers[0]) for answer in answers]
     runs = [_burst_length(engine) for engine in engines]
     times: list[list[list[float]]] = [[] for _ in engines]
     for _ in range(rounds):
@@ -63,11 +64,10 @@ def race(engines: Sequence[Engine], rounds: int, flops: float = 0) -> list[dict[
             rows.append(_burst(engine, count))
     base = [statistics.median(burst) for burst in times[0]]
     table = []
-    for engine, rows, answer in zip(engines, times, answers, strict=True):
+    for engine, rows, reason in zip(engines, times, reasons, strict=True):
         flat = [t for burst in rows for t in burst]
         median = statistics.median(flat)
         medians = (statistics.median(burst) for burst in rows)
-        reason = _difference(answer, answers[0])
         table.append(
             {
                 "name": engine.name,

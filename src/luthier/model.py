@@ -11,8 +11,7 @@ import numpy as np
 
 from luthier import onnx_frontend
 from luthier.errors import UnsupportedError
-from luthier.graph import Graph, bind, default_shapes
-from luthier.graph.passes import optimize
+from luthier.graph import Graph, bind, default_shapes, optimize
 
 __all__ = ["Model"]
 

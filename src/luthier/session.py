@@ -14,16 +14,18 @@ import numpy as np
 from luthier import knobs
 from luthier.errors import ArgumentError
 from luthier.graph import Value, lower
+from luthier.graph.lower import BACKENDS
 from luthier.kernels.cpu import native_target, usable_cores
+from luthier.kernels.space import default_config
 from luthier.model import Model
 
 if TYPE_CHECKING:
-    from luthier.graph.plan import Plan
+    from luthier.graph import Plan
+    from luthier.graph.lowering.context import Choose
+    from luthier.kernels import Workload
+    from luthier.target import Target
 
-__all__ = ["BACKENDS", "InferenceSession", "NodeArg", "default_threads"]
-
-BACKENDS = ("native", "reference")
-"""Backends in the order in which they are tried for each node."""
+__all__ = ["InferenceSession", "NodeArg", "default_threads"]
 
 MAX_PLANS = 8
 """Plans that a session keeps; the one that was not used for longest goes first."""
@@ -63,7 +65,7 @@ class InferenceSession:
     """A model, ready to run.
 
     A plan is made when inputs of new shapes come first; `MAX_PLANS` plans are kept. Sessions may
-    be used by several threads at once; runs of one plan take turns.
+    be used by several threads at once.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ class InferenceSession:
         The file of tuning records; ``"default"`` is the user's own, None forgoes tuning.
     backends : sequence of str
         Any of ``"native"`` and ``"reference"``, in the order in which they are tried.
+    target : Target, optional
+        Choose configs as for this target, of the same architecture. By default this machine.
 
     Raises
     ------
@@ -99,6 +103,7 @@ class InferenceSession:
         num_threads: int | None = None,
         records: str | os.PathLike[str] | None = "default",
         backends: Sequence[str] = BACKENDS,
+        target: Target | None = None,
     ) -> None:
         if num_threads is not None and num_threads < 1:
             raise ArgumentError(f"num_threads must be positive, got {num_threads}")
@@ -112,8 +117,15 @@ class InferenceSession:
         self.model = model if isinstance(model, Model) else Model(model)
         self.num_threads = num_threads or default_threads()
         self.backends = tuple(backends)
+        self.target = target or native_target()
+        if self.target.arch != native_target().arch:
+            raise ArgumentError(
+                f"target {self.target.name} is {self.target.arch}, this machine is"
+                f" {native_target().arch}"
+            )
         self._database = _open(records)
-        self._plans: OrderedDict[Hashable, tuple[Plan, Lock]] = OrderedDict()
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._packed: dict[Any, Any] = {}
         self._lock = Lock()
 
     def get_inputs(self) -> list[NodeArg]:
@@ -153,15 +165,13 @@ class InferenceSession:
         for name in wanted:
             if name not in names:
                 raise ArgumentError(f"no output {name!r}; the outputs are: {', '.join(names)}")
-        plan, lock = self._plan(arrays)
-        with lock:
-            results = plan.run(list(arrays.values()))
+        results = self._plan(arrays).run(list(arrays.values()))
         table = dict(zip(names, results, strict=True))
         return [table[name] for name in wanted]
 
     def plan(self, feeds: Mapping[str, Any]) -> Plan:
         """The plan that runs these feeds: what `luthier inspect` shows."""
-        return self._plan(self.check_feeds(feeds))[0]
+        return self._plan(self.check_feeds(feeds))
 
     def check_feeds(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The feeds as contiguous arrays in the order of the inputs.
@@ -187,11 +197,11 @@ class InferenceSession:
                 raise ArgumentError(f"input {value.name!r}: expected {value.dtype}, got {got}")
         return arrays
 
-    def _plan(self, arrays: dict[str, np.ndarray]) -> tuple[Plan, Lock]:
+    def _plan(self, arrays: dict[str, np.ndarray]) -> Plan:
         with self._lock:
             found = self._plans.get(self.model.key(arrays))
             if found is None:
-                found = self._make_plan(arrays), Lock()
+                found = self._make_plan(arrays)
             key = self.model.key(arrays)  # planning may have found that content matters
             self._plans[key] = found
             self._plans.move_to_end(key)
@@ -201,18 +211,33 @@ class InferenceSession:
 
     def _make_plan(self, arrays: dict[str, np.ndarray]) -> Plan:
         graph = self.model.specialise(arrays)
-        choose = None
-        if self._database is not None:
-            from luthier.tuner import chooser
+        shapes = {name: array.shape for name, array in arrays.items()}
+        choose = self._chooser(shapes)
+        return lower(graph, choose, self.num_threads, self.backends, self._packed)
 
-            choose = chooser(
-                self._database,
-                native_target(),
-                model=self.model.digest,
-                shapes={name: array.shape for name, array in arrays.items()},
-                threads=self.num_threads,
-            )
-        return lower(graph, choose=choose, num_threads=self.num_threads, backends=self.backends)
+    def _chooser(self, shapes: dict[str, tuple[int, ...]]) -> Choose:
+        """From a workload to its config and rung, by the records and then by the target."""
+
+        def untuned(workload: Workload) -> tuple[dict[str, Any], str]:
+            return default_config(workload, self.target), "default"
+
+        if self._database is None:
+            return untuned
+        from luthier.tuner import chooser
+
+        recorded = chooser(
+            self._database,
+            self.target,
+            model=self.model.digest,
+            shapes=shapes,
+            threads=self.num_threads,
+        )
+
+        def choose(workload: Workload) -> tuple[dict[str, Any], str]:
+            config, rung = recorded(workload)
+            return (config, rung) if config is not None else untuned(workload)
+
+        return choose
 
 
 def _open(records: str | os.PathLike[str] | None) -> Any:

@@ -16,7 +16,7 @@ from luthier.feeds import example_feeds
 from luthier.graph import lower
 from luthier.kernels.cpu import native_target
 from luthier.model import Model
-from luthier.session import BACKENDS, default_threads
+from luthier.session import default_threads
 
 if TYPE_CHECKING:
     from luthier.target import Target
@@ -118,11 +118,12 @@ def tune(
         "shapes": {name: array.shape for name, array in feeds.items()},
         "threads": threads,
     }
+    packed: dict[Any, Any] = {}
     arrays = [np.asarray(feeds[v.name], order="C") for v in model.graph.inputs]
 
     def build(kept: frozenset[str]) -> Callable[[], Any]:
         choose = tuner.chooser(database, target, only=kept, **identity)
-        plan = lower(model.specialise(feeds), choose=choose, num_threads=threads, backends=BACKENDS)
+        plan = lower(model.specialise(feeds), choose, threads, packed=packed)
         return lambda: plan.run(arrays)
 
     seconds = min(VERIFY_SECONDS, (budget or tuner.LEVELS[level].budget) / 10)

@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from luthier.session import BACKENDS, InferenceSession
+    from luthier.graph.lower import BACKENDS
+    from luthier.session import InferenceSession
 
     session = InferenceSession(
         args.model,

@@ -1,4 +1,4 @@
-"""What ``luthier tune`` shows while it runs: a live display, or lines where there is no terminal."""
+"""What ``luthier tune`` shows: a live display, or lines where there is no terminal."""
 
 from __future__ import annotations
 
