@@ -24,6 +24,7 @@ def run(graph: Graph) -> bool:
         return False
     rw = Rewriter(graph)
     wide: dict[Value, Value] = {}
+    replaced: set[Value] = set()  # results that exist in float32 only
 
     def widened(value: Value | None) -> Value | None:
         if value is None or value.dtype != _HALF:
@@ -42,14 +43,16 @@ def run(graph: Graph) -> bool:
         value.producer = None
         if rw.is_output(value):
             rw.emit("Cast", [result], {"to": _FLOAT16}, into=value)
+        else:
+            replaced.add(value)
 
     for node in list(graph.nodes):
         if not _touches_half(node):
             continue
         if _keeps_half(node):
-            for value in node.inputs:
-                if value in wide and value.producer is None and wide[value].producer in graph.nodes:
-                    rw.emit("Cast", [wide[value]], {"to": _FLOAT16}, into=value)
+            for value in [v for v in dict.fromkeys(node.inputs) if v in replaced]:
+                rw.emit("Cast", [wide[value]], {"to": _FLOAT16}, into=value)
+                replaced.remove(value)
             continue
         rw.set_inputs(node, [widened(v) for v in node.inputs])
         node.attrs = {k: _widened_attribute(v) for k, v in node.attrs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luthier.graph.infer import fold
+from luthier.graph.infer import FoldBudget, fold
 from luthier.graph.ir import Graph
 from luthier.graph.passes.rewrite import Rewriter
 
@@ -12,11 +12,11 @@ def run(graph: Graph) -> bool:
 
     `luthier.graph.infer.fold` decides which nodes are small and quick enough.
     """
-    rw = Rewriter(graph)
+    rw, budget = Rewriter(graph), FoldBudget()
     for node in list(graph.nodes):
         if not all(v.is_static for v in node.outputs):
             continue
-        arrays = fold(node, [(v.dtype, v.shape) for v in node.outputs])
+        arrays = fold(node, [(v.dtype, v.shape) for v in node.outputs], budget)
         if arrays is not None:
             rw.freeze(node, arrays)
     return rw.finish()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luthier.graph.ir import Graph, Node, Value
-from luthier.graph.passes.rewrite import Rewriter, is_float, scalar_of
+from luthier.graph.passes.rewrite import Rewriter, fits_float, is_float, scalar_of
 
 _TOLERANCE = 1e-6
 _LONGEST_LINE = 4
@@ -164,7 +164,7 @@ def _scaled(rw: Rewriter, node: Node, x: Value, number: float) -> None:
         factor = step[1] * number
         if _near(factor, 1):
             rw.forward(node.output, step[0])
-        elif abs(factor) <= np.finfo(np.float32).max:
+        elif fits_float(np.float64(factor)):
             constant = rw.constant("factor", factor, np.float32)
             rw.emit("Mul", [step[0], constant], into=node.output)
         return

@@ -273,7 +273,7 @@ def is_float(*values: Value | None) -> bool:
     return all(v is not None and v.dtype == np.float32 for v in values)
 
 
-def fits_float(array: np.ndarray) -> bool:
+def fits_float(array: np.ndarray | np.float64) -> bool:
     """Whether a float64 result of weight arithmetic is still finite in float32."""
     return bool(np.all(np.abs(array) <= np.finfo(np.float32).max))
 

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+import luthier.onnx_frontend  # noqa: F401  (stands behind luthier.graph.reference)
 from luthier.graph import reference
 from luthier.graph.ir import Graph, Node
 

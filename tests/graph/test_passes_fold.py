@@ -35,6 +35,13 @@ def half_and_casts():
     return b.done(b.op("Cast", b.op("Add", h, b.weight(3, dtype=HALF)), to=1))
 
 
+def half_that_an_attribute_fixes():
+    b = Builder()
+    x = b.input("x", 3, 3, dtype=HALF)
+    y = b.op("Relu", x)
+    return b.done(b.op("Add", b.op("EyeLike", y, dtype=10), b.op("EyeLike", x, dtype=10)))
+
+
 def half_casts_alone():
     b = Builder()
     x = b.input("x", 2, 3)
@@ -310,7 +317,7 @@ def scales_without_map():
 
 
 CASES = {
-    convert_fp16: [half_conv, half_and_casts],
+    convert_fp16: [half_conv, half_and_casts, half_that_an_attribute_fixes],
     drop_identities: [chain_of_no_ops, no_op_before_output, resize_by_one, reduce_ones],
     fold_batch_norm: [
         conv_batch_norm,
