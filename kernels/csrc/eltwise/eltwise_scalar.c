@@ -1,0 +1,9 @@
+#define LT_SIMD_SCALAR
+#include "simd/simd.h"
+
+#include "eltwise/binary.body.h"
+#include "eltwise/half.body.h"
+#include "eltwise/layer_norm.body.h"
+#include "eltwise/reduce.body.h"
+#include "eltwise/softmax.body.h"
+#include "eltwise/unary.body.h"

@@ -1,0 +1,69 @@
+#include "pool/pool2d.h"
+
+LT_PARTS(lt_pool2d);
+
+/* Bounds windows, strides, paddings and dilations, so that coordinates do not overflow. */
+#define MAX_STEP ((int64_t)1 << 20)
+
+static int is_valid(const lt_pool2d_args *a) {
+  const int64_t steps[] = {a->kh, a->kw, a->sh, a->sw, a->dh, a->dw}, pads[] = {a->pt, a->pl, a->pb, a->pr};
+  const int64_t in_dims[] = {a->n, a->ih, a->iw, a->ldx}, out_dims[] = {a->n, a->oh, a->ow, a->ldy};
+  const int64_t mid_dims[] = {a->ih, a->ow, a->c, sizeof(float)};
+  for (int i = 0; i < 6; i++)
+    if (steps[i] < 1 || steps[i] > MAX_STEP) return 0;
+  for (int i = 0; i < 4; i++)
+    if (pads[i] < 0 || pads[i] > MAX_STEP) return 0;
+  if (a->mode < 0 || a->mode >= LT_POOL_COUNT || a->c < 0 || a->ldx < a->c || a->ldy < a->c) return 0;
+  const int64_t in_size = lt_product(in_dims, 4), out_size = lt_product(out_dims, 4);
+  if (in_size < 0 || out_size < 0 || lt_product(mid_dims, 4) < 0) return 0;
+  return (in_size == 0 || a->x) && (out_size == 0 || a->y);
+}
+
+/* Whether a maximum along rows and then along columns reads much less than the window as a whole. */
+static int is_separable(const lt_pool2d_args *a) {
+  if (a->mode != LT_POOL_MAX) return 0;
+  const double whole = (double)a->oh * (double)(a->kh * a->kw);
+  const double apart = (double)a->ih * (double)a->kw + (double)a->oh * (double)a->kh;
+  return 2 * apart < whole;
+}
+
+static void run_whole(const lt_pool2d_args *a) {
+  lt_split(a->threads, a->n * a->oh, a->ow * a->c * (a->kh + a->kw), lt_pool2d_parts[a->isa], (void *)a);
+}
+
+/* One image: `work` receives the maxima along its rows. */
+static void run_apart(const lt_pool2d_args *a, int64_t image) {
+  lt_pool2d_args along_rows = *a, along_columns = *a;
+  along_rows.n = along_columns.n = 1;
+  along_rows.x = (float *)a->x + image * a->ih * a->iw * a->ldx;
+  along_rows.y = along_columns.x = a->work;
+  along_rows.oh = a->ih;
+  along_rows.kh = along_rows.sh = along_rows.dh = 1;
+  along_rows.pt = along_rows.pb = 0;
+  along_rows.ldy = along_columns.ldx = a->c;
+  along_columns.iw = a->ow;
+  along_columns.kw = along_columns.sw = along_columns.dw = 1;
+  along_columns.pl = along_columns.pr = 0;
+  along_columns.y = (float *)a->y + image * a->oh * a->ow * a->ldy;
+  run_whole(&along_rows);
+  run_whole(&along_columns);
+}
+
+int64_t lt_pool2d_work(const void *args) {
+  const lt_pool2d_args *a = args;
+  return is_valid(a) && is_separable(a) ? a->ih * a->ow * a->c * (int64_t)sizeof(float) : 0;
+}
+
+int lt_pool2d_run(const void *args) {
+  const lt_pool2d_args *a = args;
+  if (!is_valid(a)) return LT_BAD_ARGUMENT;
+  if (!lt_isa_available(a->isa)) return LT_BAD_VARIANT;
+  if (a->n * a->oh * a->ow * a->c == 0) return LT_OK;
+  if (!is_separable(a)) {
+    run_whole(a);
+    return LT_OK;
+  }
+  if (lt_pool2d_work(a) > 0 && !a->work) return LT_NO_WORKSPACE;
+  for (int64_t i = 0; i < a->n; i++) run_apart(a, i);
+  return LT_OK;
+}

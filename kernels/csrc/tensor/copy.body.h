@@ -1,0 +1,80 @@
+/* The transposing copy of 4-byte elements, square by square in registers. */
+#include "simd/simd.h"
+#include "tensor/copy.h"
+
+/* Lane l of the two results of exchanging, at distance s, between vectors a (lanes 0..) and b (lanes LT_VL..). */
+#define LOW(l, s) ((l) & (s) ? LT_VL + (l) - (s) : (l))
+#define HIGH(l, s) ((l) & (s) ? LT_VL + (l) : (l) + (s))
+#define LANES4(F, l, s) F(l, s), F((l) + 1, s), F((l) + 2, s), F((l) + 3, s)
+#if LT_VL == 4
+#define LANES(F, s) LANES4(F, 0, s)
+#elif LT_VL == 8
+#define LANES(F, s) LANES4(F, 0, s), LANES4(F, 4, s)
+#else
+#define LANES(F, s) LANES4(F, 0, s), LANES4(F, 4, s), LANES4(F, 8, s), LANES4(F, 12, s)
+#endif
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, F, s) __builtin_shufflevector(a, b, LANES(F, s))
+#else
+typedef int32_t lane_index __attribute__((vector_size(4 * LT_VL)));
+#define SHUFFLE(a, b, F, s) __builtin_shuffle(a, b, (lane_index){LANES(F, s)})
+#endif
+
+#define EXCHANGE(s)                                                                                                    \
+  _Pragma("GCC unroll 16") for (int i = 0; i < LT_VL; i++) if (!(i & (s))) {                                           \
+    const vf a = v[i], b = v[i + (s)];                                                                                 \
+    v[i] = SHUFFLE(a, b, LOW, s);                                                                                      \
+    v[i + (s)] = SHUFFLE(a, b, HIGH, s);                                                                               \
+  }
+
+/* Transpose a square of LT_VL vectors: in step s, squares of s by s beside the diagonal change places. */
+LT_INLINE void transpose_square(vf v[LT_VL]) {
+  EXCHANGE(1)
+  EXCHANGE(2)
+#if LT_VL >= 8
+  EXCHANGE(4)
+#endif
+#if LT_VL >= 16
+  EXCHANGE(8)
+#endif
+}
+
+/* y[r][c] = x[c][r] for r < rows, c < cols, both at most LT_VL. */
+LT_INLINE void copy_square(const float *x, float *y, int64_t x_step, int64_t y_step, int64_t rows, int64_t cols) {
+  vf v[LT_VL];
+#pragma GCC unroll 16
+  for (int c = 0; c < LT_VL; c++) v[c] = c < cols ? vf_load_n(x + c * x_step, rows) : vf_zero();
+  transpose_square(v);
+#pragma GCC unroll 16
+  for (int r = 0; r < LT_VL; r++)
+    if (r < rows) vf_store_n(y + r * y_step, v[r], cols);
+}
+
+void LT_FN(lt_copy_transpose)(void *context, int64_t begin, int64_t end) {
+  const lt_copy_job *job = context;
+  const int64_t x_step = job->nest.stride[LT_COPY_X][job->nest.rank - 1];
+  const int64_t y_step = job->nest.stride[LT_COPY_Y][job->nest.rank - 2];
+  for (int64_t unit = begin; unit < end; unit++) {
+    const lt_copy_block block = lt_copy_find_block(job, unit);
+    const float *x = (const float *)job->x + block.x;
+    float *y = (float *)job->y + block.y;
+    for (int64_t c = 0; c < block.cols; c += LT_VL)
+      for (int64_t r = 0; r < block.rows; r += LT_VL) {
+        const int64_t rows = block.rows - r, cols = block.cols - c;
+        const float *from = x + c * x_step + r;
+        float *to = y + r * y_step + c;
+        if (rows >= LT_VL && cols >= LT_VL)
+          copy_square(from, to, x_step, y_step, LT_VL, LT_VL);
+        else
+          copy_square(from, to, x_step, y_step, rows < LT_VL ? rows : LT_VL, cols < LT_VL ? cols : LT_VL);
+      }
+  }
+}
+
+#undef LOW
+#undef HIGH
+#undef LANES4
+#undef LANES
+#undef SHUFFLE
+#undef EXCHANGE
