@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,23 @@ from luthier.graph.ops.common import (
 
 _REFERENCE_FOLD_BYTES = 1 << 18
 """Largest operands and results of a node folded by the reference evaluator, which may be slow."""
+
+
+@dataclass(slots=True)
+class FoldBudget:
+    """What folding one graph may cost in all, in bytes of operands and results.
+
+    Attributes
+    ----------
+    total : int
+        For every node.
+    reference : int
+        For the nodes that the reference evaluator computes.
+    """
+
+    total: int = 1 << 30
+    reference: int = 1 << 24
+
 
 _RANDOM = frozenset(
     "Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform "
@@ -85,7 +103,7 @@ def bind(
     ]
     problems: list[str] = []
     try:
-        bound = _Binder(graph, inputs, problems).run()
+        bound = _Binder(graph, inputs, problems, FoldBudget()).run()
     except InvalidModelError as error:
         raise InvalidModelError(f"{graph.name}: {error}") from None
     if problems:
@@ -174,8 +192,11 @@ def _check_values(graph: Graph, values: Mapping[str, np.ndarray]) -> None:
 class _Binder:
     """One walk over one graph; bodies of If, Loop and Scan get their own."""
 
-    def __init__(self, graph: Graph, inputs: list[Value], problems: list[str]) -> None:
+    def __init__(
+        self, graph: Graph, inputs: list[Value], problems: list[str], budget: FoldBudget
+    ) -> None:
         self.graph = graph
+        self.budget = budget
         self.inputs = inputs
         self.problems = problems
         self.table: dict[Value, Value] = dict(zip(graph.inputs, inputs, strict=True))
@@ -257,7 +278,7 @@ class _Binder:
         for value, (dtype, shape) in zip(node.outputs, types, strict=False):
             value.dtype, value.shape = dtype, tuple(shape)
             _check_limits(node, dtype, value.shape)
-        arrays = fold(node, types)
+        arrays = fold(node, types, self.budget)
         if arrays is None:
             self.nodes.append(node)
             return
@@ -289,7 +310,7 @@ class _Binder:
             assert actual is not None
             inputs.append(Value(formal.name, actual.dtype, actual.shape, actual.data))
         problems: list[str] = []
-        bound = _Binder(body, inputs, problems).run()
+        bound = _Binder(body, inputs, problems, self.budget).run()
         if problems:
             raise UnsupportedError("; ".join(problems))
         node.attrs[attr] = bound
@@ -391,22 +412,39 @@ def _constants(node: Node) -> list[np.ndarray | None] | None:
     return [None if v is None else v.data for v in wanted]
 
 
-def fold(node: Node, types: list[TensorType]) -> list[np.ndarray] | None:
-    """The outputs if they are known and small enough to compute now, else None."""
+def fold(node: Node, types: Sequence[TensorType], budget: FoldBudget) -> list[np.ndarray] | None:
+    """The outputs of `node` if they are known and cheap enough to compute now, else None.
+
+    Parameters
+    ----------
+    node : Node
+    types : sequence of (numpy.dtype, tuple of int)
+        Of the outputs.
+    budget : FoldBudget
+        Reduced by what the node costs.
+    """
     info = ops.find(node)
-    if node.op in _RANDOM or (info is not None and info.keep):
+    if node.op in _RANDOM or (info is None and node.op not in _DATA_DEPENDENT):
+        return None
+    if info is not None and info.keep:
         return None
     if info is not None and info.by_shape:
         return reference.evaluate(node, [])
     arrays = _constants(node)
-    if arrays is None or not arrays or node.op in _CONTROL_FLOW:
+    if not arrays:
         return None
     if info is None or not info.view:
-        quick = info is not None and info.compute is not None
-        limit = limits.FOLD_BYTES if quick else _REFERENCE_FOLD_BYTES
-        results = sum(math.prod(shape) * dtype.itemsize for dtype, shape in types)
-        if max(results, sum(a.nbytes for a in arrays if a is not None)) > limit:
+        result = sum(math.prod(shape) * dtype.itemsize for dtype, shape in types)
+        if result == 0:
+            return [np.empty(shape, dtype) for dtype, shape in types]
+        cost = result + sum(a.nbytes for a in arrays if a is not None)
+        if cost > min(limits.FOLD_BYTES, budget.total):
             return None
+        if info is None or info.compute is None:
+            if cost > min(_REFERENCE_FOLD_BYTES, budget.reference):
+                return None
+            budget.reference -= cost
+        budget.total -= cost
     try:
         return reference.evaluate(node, arrays)
     except UnsupportedError:

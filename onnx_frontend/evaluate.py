@@ -82,7 +82,8 @@ def _line(error: Exception) -> str:
 def _array(node: Node, result: object) -> np.ndarray:
     if isinstance(result, list | tuple) or result is None:
         raise UnsupportedError(f"{describe(node)}: the result is no tensor")
-    return np.asarray(result)
+    array = np.asarray(result)
+    return array.astype(object) if array.dtype.kind in "US" else array
 
 
 def _model(node: Node, constants: dict[str, np.ndarray]) -> onnx.ModelProto:

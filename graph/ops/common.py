@@ -176,6 +176,12 @@ def broadcast(node: Node, *shapes: Shape) -> Shape:
     return tuple(result)
 
 
+def broadcasts_to(shape: Shape, target: Shape) -> bool:
+    """Whether a tensor of `shape` broadcasts to `target` without changing it."""
+    aligned = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(a in (1, b) for a, b in aligned)
+
+
 def split_map(node: Node, shape: Shape) -> tuple[int, int, Shape]:
     """Split a feature map's shape into N, C and the spatial dims, by the `layout` attribute."""
     require(len(shape) >= 3, node, f"input must have at least 3 dimensions, not {list(shape)}")

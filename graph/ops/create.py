@@ -50,9 +50,10 @@ def _range(node: Node) -> list[TensorType]:
     bounds = []
     for i in range(3):
         data = const(node, i)
-        if data is None or data.size != 1 or data.dtype.kind not in "iuf":
+        number = data.reshape(()).item() if data is not None and data.size == 1 else None
+        if not isinstance(number, int | float):
             raise invalid(node, f"input {i} must be one number")
-        bounds.append(data.reshape(()).item())
+        bounds.append(number)
     start, limit, delta = bounds
     require(delta != 0 and all(map(math.isfinite, bounds)), node, f"range {bounds} is not legal")
     if all(isinstance(b, int) for b in bounds):

@@ -13,6 +13,7 @@ from luthier.graph.ops.common import (
     OpInfo,
     TensorType,
     broadcast,
+    broadcasts_to,
     dtype_of,
     invalid,
     require,
@@ -75,8 +76,8 @@ def _where(node: Node) -> list[TensorType]:
 def _prelu(node: Node) -> list[TensorType]:
     dtype, shape = typed(node, 0)
     slope = shape_of(node, 1)
-    if broadcast(node, shape, slope) != shape:
-        raise invalid(node, f"slope {list(slope)} does not broadcast to {list(shape)}")
+    fits = broadcasts_to(slope, shape)
+    require(fits, node, f"slope {list(slope)} does not broadcast to {list(shape)}")
     return [(dtype, shape)]
 
 
@@ -109,8 +110,10 @@ def _divide(a: np.ndarray, b: np.ndarray) -> Any:
 
 def _compute_cast(node: Node, arrays: list[Any]) -> list[np.ndarray] | None:
     dtype = numpy_dtype(node.attrs["to"])
-    if dtype is None or dtype.kind not in "biuf" or arrays[0].dtype.kind not in "biuf":
-        return None
+    if dtype is None or not all(
+        t.kind in "biuf" and t.isbuiltin == 1 for t in (dtype, arrays[0].dtype)
+    ):
+        return None  # strings, and the small floats that saturate
     return [arrays[0].astype(dtype)]
 
 

@@ -9,6 +9,7 @@ from luthier.graph.ops.common import (
     Shape,
     TensorType,
     broadcast,
+    broadcasts_to,
     dtype_of,
     require,
     shape_of,
@@ -56,7 +57,7 @@ def _gemm(node: Node) -> list[TensorType]:
     if node.input(2) is not None:
         c = shape_of(node, 2)
         require(
-            len(c) <= 2 and broadcast(node, shape, c) == shape,
+            broadcasts_to(c, shape),
             node,
             f"C of shape {list(c)} does not broadcast to {list(shape)}",
         )

@@ -107,17 +107,34 @@ def _gather(node: Node) -> list[TensorType]:
     return [(dtype, (*shape[:axis], *shape_of(node, 1), *shape[axis + 1 :]))]
 
 
-def _compute_gather(node: Node, arrays: list[Any]) -> list[np.ndarray]:
-    data, indices = arrays
+def _checked_axis(node: Node, data: np.ndarray, indices: np.ndarray) -> int:
+    """The axis that a Gather operator picks from, after a check of the indices."""
     axis = normal_axis(node, node.attrs.get("axis", 0), data.ndim)
     size = data.shape[axis]
     inside = not indices.size or (-size <= int(indices.min()) and int(indices.max()) < size)
     require(inside, node, f"an index is out of range for {size} elements")
+    return axis
+
+
+def _compute_gather(node: Node, arrays: list[Any]) -> list[np.ndarray]:
+    data, indices = arrays
+    axis = _checked_axis(node, data, indices)
     return [np.asarray(np.take(data, indices, axis=axis))]
 
 
 def _gather_elements(node: Node) -> list[TensorType]:
     return [(dtype_of(node, 0), shape_of(node, 1))]
+
+
+def _compute_gather_elements(node: Node, arrays: list[Any]) -> list[np.ndarray]:
+    data, indices = arrays
+    axis = _checked_axis(node, data, indices)
+    others = (i for i in range(data.ndim) if i != axis)
+    fits = data.ndim == indices.ndim and all(indices.shape[i] <= data.shape[i] for i in others)
+    require(fits, node, f"indices {list(indices.shape)} do not fit {list(data.shape)}")
+    positions = list(np.ogrid[tuple(map(slice, indices.shape))])
+    positions[axis] = indices
+    return [data[tuple(positions)]]
 
 
 def _gather_nd(node: Node) -> list[TensorType]:
@@ -158,6 +175,38 @@ def _pad(node: Node) -> list[TensorType]:
         grows = any(max(w) > 0 for w, d in zip(widths, shape, strict=True) if d == 0)
         require(not grows, node, f"cannot pad the empty shape {list(shape)} from its own content")
     return [(dtype, result)]
+
+
+def pad_sources(node: Node) -> list[np.ndarray]:
+    """For each axis of a Pad the input position of every output position; -1 is the constant."""
+    mode = node.attrs.get("mode", "constant")
+    sources = []
+    for dim, (before, after) in zip(shape_of(node, 0), pad_widths(node), strict=True):
+        position = np.arange(dim + before + after, dtype=np.int64) - before
+        if mode == "edge":
+            position = position.clip(0, dim - 1)
+        elif mode == "wrap":
+            position %= dim
+        elif mode == "reflect":
+            position = np.abs((position + dim - 1) % max(1, 2 * dim - 2) - (dim - 1))
+        elif mode == "constant":
+            position[(position < 0) | (position >= dim)] = -1
+        else:
+            raise invalid(node, f"mode {mode!r} is unknown")
+        sources.append(position)
+    return sources
+
+
+def _compute_pad(node: Node, arrays: list[Any]) -> list[np.ndarray]:
+    data, fill = arrays[0], arrays[2] if len(arrays) > 2 else None
+    value = np.zeros(1, data.dtype) if fill is None else fill.reshape(-1)
+    require(value.size == 1, node, "the constant value must be one number")
+    sources = pad_sources(node)
+    inside = [np.flatnonzero(s >= 0) for s in sources]
+    result = np.full([len(s) for s in sources], value[0], data.dtype)
+    kept = [s[i] for s, i in zip(sources, inside, strict=True)]
+    result[np.ix_(*inside)] = data[np.ix_(*kept)]
+    return [result]
 
 
 def _block(node: Node) -> tuple[np.dtype, int, int, Shape, int]:
@@ -212,7 +261,7 @@ OPS: dict[str, OpInfo] = {
     "Split": OpInfo(_split),
     "Slice": OpInfo(_slice, _compute_slice),
     "Gather": OpInfo(_gather, _compute_gather),
-    "GatherElements": OpInfo(_gather_elements),
+    "GatherElements": OpInfo(_gather_elements, _compute_gather_elements),
     "GatherND": OpInfo(_gather_nd),
     "ScatterElements": OpInfo(same),
     "ScatterND": OpInfo(same),
@@ -220,7 +269,7 @@ OPS: dict[str, OpInfo] = {
     "Trilu": OpInfo(_trilu),
     "CumSum": OpInfo(same),
     "Tile": OpInfo(_tile),
-    "Pad": OpInfo(_pad),
+    "Pad": OpInfo(_pad, _compute_pad),
     "DepthToSpace": OpInfo(_depth_to_space),
     "SpaceToDepth": OpInfo(_space_to_depth),
     "TopK": OpInfo(_top_k),

@@ -9,7 +9,7 @@ from luthier.graph.ops.common import (
     FLOAT32,
     OpInfo,
     TensorType,
-    broadcast,
+    broadcasts_to,
     dtype_of,
     normal_axis,
     require,
@@ -55,7 +55,7 @@ def _layer_norm(node: Node) -> list[TensorType]:
         if node.input(i) is not None:
             other = shape_of(node, i)
             require(
-                broadcast(node, shape[axis:], other) == shape[axis:],
+                broadcasts_to(other, shape[axis:]),
                 node,
                 f"input {i} of shape {list(other)} does not fit {list(shape[axis:])}",
             )
