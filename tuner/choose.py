@@ -54,16 +54,15 @@ def chooser(
         verdict = database.model_verdict(model, shapes or {}, threads, device, kernels=kernels)
         allowed = verdict.kept if verdict else None
 
-    from luthier.kernels import space
-
-    versions: dict[str, str] = {}
+    from luthier.kernels.space import VERSION, space
 
     def choose(workload: Any) -> tuple[Config | None, str]:
         if allowed is not None and workload.key not in allowed:
             return None, "default"
-        if workload.op not in versions:
-            versions[workload.op] = space(workload.op, workload).version
-        found = database.lookup(workload.key, device, kernels=kernels, space=versions[workload.op])
+        found = database.lookup(workload.key, device, kernels=kernels, space=VERSION)
+        # A record is a line of text that anybody may have written: only legal configs are used.
+        if found.config is not None and found.config not in space(workload.op, workload).configs:
+            return None, "default"
         return found.config, found.rung
 
     return choose

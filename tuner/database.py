@@ -201,7 +201,7 @@ class Database:
         self, workload: str, device: Device, *, kernels: str, space: str, seed: int
     ) -> list[Trial | Start]:
         """What earlier runs with the same seed did here: trials, and starts without an end."""
-        done: dict[tuple[object, ...], Trial | Start] = {}
+        done: dict[object, Trial | Start] = {}
         for r in self.records():
             if (
                 isinstance(r, Trial | Start)
@@ -209,9 +209,11 @@ class Database:
                 and (r.kernels, r.space, r.seed) == (kernels, space, seed)
             ):
                 key = config_key(r.config)
-                # A later start is a second attempt: it replaces nothing that has a result.
-                if isinstance(r, Trial) or key not in done:
-                    done.pop(key, None)
+                if isinstance(r, Start):
+                    done.setdefault(key, r)
+                    continue
+                done.pop(key, None)
+                if r.result.status != "device_lost":  # that says nothing of the config
                     done[key] = r
         return list(done.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ BURST = 4
 WINDOW = 8
 """Trials over which the recent gain of a task is taken."""
 CONFIRMED = 5
-"""Configs compared with the default at the end of a task."""
+"""Configs compared with the default at the end of a task, at most."""
 CONFIRM_SHARE = 0.1
 """Share of the budget kept for confirmation."""
 WIN = 0.99
@@ -52,7 +52,7 @@ class _State:
     limit: int
     earlier: dict[object, Trial | Start]
     fresh: int = 0
-    ranking: list[tuple[float, Config]] = field(default_factory=list)
+    ranking: list[Trial] = field(default_factory=list)
     done: bool = False
 
     @property
@@ -217,9 +217,9 @@ class Loop:
             trial = self._line(Trial, state, config=config, source="recall", result=result)
             self.database.append(trial)
             return trial
-        if record is None or record.result.status == "device_lost":
+        if record is None or (is_default and not record.result.ok):
             return None
-        return None if is_default and not record.result.ok else record
+        return record
 
     def _measure(self, state: _State, config: Config, suggest: float) -> Trial:
         source, prediction = state.strategy.source, state.strategy.prediction
@@ -254,8 +254,8 @@ class Loop:
         result, report = trial.result, state.report
         state.strategy.tell(trial.config, result)
         report.add(trial.config, result, recalled=recalled)
-        if result.ok and result.ratio is not None:
-            state.ranking.append((result.ratio, trial.config))
+        if result.ok:
+            state.ranking.append(trial)
         if trial.config == report.default and not result.ok:
             report.failure = f"the default config failed: {result.status}: {result.error}"
             self.notice(f"{state.task.key}: {report.failure}")
@@ -268,16 +268,24 @@ class Loop:
 
     def _confirm(self) -> None:
         """Confirm the tasks in the order of what they promise, while the budget lasts."""
-        for state in sorted(self._states, key=_promise, reverse=True):
-            if state.report.failure or not state.report.trials:
-                continue
-            if self._spent(1):
+        states = [s for s in self._states if s.report.trials and not s.report.failure]
+        states.sort(key=_promise, reverse=True)
+        count = CONFIRMED
+        for turn, state in enumerate(states):
+            left = self._begin + self._budget - self._clock()
+            if turn and left <= 0:  # the most promising one is worth a little more time
                 self.report.stopped = self.report.stopped or "budget"
                 return
-            verdict = self._known_verdict(state) or self._verdict(state)
+            begin = self._clock()
+            verdict = self._known_verdict(state) or self._verdict(state, count)
             if verdict is not None:
                 state.report.verdict = verdict
                 self.progress.on_confirm(state.task, verdict, state.report)
+            # Where time is short, fewer configs of each task are confirmed, but of all tasks.
+            cost = (self._clock() - begin) / (count + 1)
+            share = (left - cost * (count + 1)) / max(1, len(states) - turn - 1)
+            if cost > 0:
+                count = int(min(CONFIRMED, max(1, share / cost - 1)))
 
     def _known_verdict(self, state: _State) -> Verdict | None:
         if state.fresh:
@@ -289,24 +297,25 @@ class Loop:
             space=state.space,
         )
 
-    def _verdict(self, state: _State) -> Verdict | None:
+    def _verdict(self, state: _State, count: int) -> Verdict | None:
         """Compare the best configs with the default; None if nothing could be compared."""
-        ranking = sorted(state.ranking, key=lambda entry: entry[0])
-        best = [config for ratio, config in ranking if ratio < 1][:CONFIRMED]
-        report = state.report
-        # Nothing looked better: the default is compared with itself, which settles the matter.
-        configs: Sequence[Config] = best or [report.default]
-        results = self.measurer.confirm(state.task.workload, configs, report.default)
-        found = [
+        default = state.report.default
+        ranking = sorted(state.ranking, key=lambda t: t.result.ratio or math.inf)
+        best = [t.config for t in ranking if t.config != default and (t.result.ratio or 1) < 1]
+        best = best[:count]
+        results = self.measurer.confirm(state.task.workload, best, default)
+        compared = [
             (r.reference.hi, config, r)
-            for config, r in zip(configs, results, strict=True)
+            for config, r in zip(best, results, strict=True)
             if r.ok and r.reference
         ]
-        if not found:
+        if best and not compared:
             self.notice(f"{state.task.key}: confirmation failed: {results[0].error}")
             return None
-        bound, config, result = min(found, key=lambda entry: entry[0])
-        won = bound < WIN and config != report.default
+        # If nothing even looked better, the default's own trial settles the matter.
+        own = [(1.0, t.config, t.result) for t in ranking if t.config == default]
+        bound, config, result = min(compared or own, key=lambda entry: entry[0])
+        won = bound < WIN
         verdict = self._line(Verdict, state, config=config, result=result, won=won)
         self.database.append(verdict, sync=True)
         return verdict

@@ -55,7 +55,7 @@ class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of the parts of a line: immutable, unset fields are left out."""
 
 
-class Device(_Part):
+class Device(_Part, frozen=True):
     """What a record was measured on.
 
     Attributes
@@ -73,7 +73,7 @@ class Device(_Part):
     isa: str
 
 
-class Times(_Part):
+class Times(_Part, frozen=True):
     """Seconds of one call: median, median absolute deviation and minimum of `n` samples.
 
     Each sample is the mean of `inner` calls.
@@ -87,7 +87,7 @@ class Times(_Part):
     samples: tuple[float, ...] = ()
 
 
-class Reference(_Part):
+class Reference(_Part, frozen=True):
     """The comparison with the reference config: time ratio and its 95 % interval."""
 
     config: Config
@@ -96,7 +96,7 @@ class Reference(_Part):
     hi: float
 
 
-class Check(_Part):
+class Check(_Part, frozen=True):
     """How far the answer is from the reference's."""
 
     ok: bool
@@ -104,14 +104,14 @@ class Check(_Part):
     max_rel: float | None = None
 
 
-class Costs(_Part):
+class Costs(_Part, frozen=True):
     """Seconds spent on running the trial, and on choosing its config."""
 
     run: float = 0.0
     suggest: float = 0.0
 
 
-class Environment(_Part):
+class Environment(_Part, frozen=True):
     """The state of the machine around a trial; None where it does not tell."""
 
     frequency: float | None = None
@@ -121,7 +121,7 @@ class Environment(_Part):
     pinning: tuple[int, ...] = ()
 
 
-class Result(_Part):
+class Result(_Part, frozen=True):
     """What a measurer answers.
 
     `times` and `reference` are there if `status` is ``"ok"``.
@@ -179,7 +179,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_fi
     seed: int = 0
 
 
-class Start(Line, tag="start", kw_only=True):
+class Start(Line, tag="start", kw_only=True, frozen=True):
     """Precedes a trial, so that a trial that takes the machine down is known afterwards."""
 
     workload: str
@@ -187,7 +187,7 @@ class Start(Line, tag="start", kw_only=True):
     config: Config
 
 
-class Trial(Line, tag="trial", kw_only=True):
+class Trial(Line, tag="trial", kw_only=True, frozen=True):
     """One measured config. `source` says which part of the strategy proposed it."""
 
     workload: str
@@ -199,7 +199,7 @@ class Trial(Line, tag="trial", kw_only=True):
     prediction: float | None = None
 
 
-class Verdict(Line, tag="verdict", kw_only=True):
+class Verdict(Line, tag="verdict", kw_only=True, frozen=True):
     """The outcome of a confirmation: the config to use for a workload.
 
     `won` tells whether it beat the reference config with confidence; if not, the reference
@@ -213,7 +213,7 @@ class Verdict(Line, tag="verdict", kw_only=True):
     won: bool
 
 
-class ModelVerdict(Line, tag="plan", kw_only=True):
+class ModelVerdict(Line, tag="plan", kw_only=True, frozen=True):
     """The outcome of an interleaved comparison of a whole model, tuned and untuned.
 
     Attributes

@@ -2,13 +2,17 @@
 
 The file is gzipped JSON lines. The first one is a `Header`; every other one is a config, as the
 positions of its values in the header's knobs, with its time ratio or the status of its failure.
+``python -m luthier.tuner.recorded KEY FILE`` records the space of one workload on this machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
-from collections.abc import Callable
+import random
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,8 @@ from typing import Any
 import msgspec
 
 from luthier.errors import RecordError
-from luthier.tuner.measure import Measurer
+from luthier.tuner.device import device_of
+from luthier.tuner.measure import LocalMeasurer, Measurer
 from luthier.tuner.record import Config, Device, Result, config_key
 
 __all__ = ["Header", "RecordedSpace", "load_space", "record_space", "save_space"]
@@ -75,9 +80,15 @@ def record_space(
     measurer: Measurer,
     workload: Any,
     device: Device,
+    *,
+    passes: int = 3,
+    seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RecordedSpace:
-    """Measure every config of a workload's space; `progress` is told how many are done.
+    """Measure every config of a workload's space several times.
+
+    Each pass has an order of its own, so that a disturbance does not hit neighbours; the outcome
+    of a config is the median of its ratios. `progress` is told how many trials of all are done.
 
     Raises
     ------
@@ -85,9 +96,17 @@ def record_space(
         The default config cannot be measured.
     """
     space = measurer.space(workload)
-    first = measurer.measure(workload, space.default, space.default)
-    if first.seconds is None:
-        raise RecordError(f"{workload.key}: the default cannot be measured: {first.error}")
+    rng = random.Random(seed)
+    results: dict[int, list[Result]] = {i: [] for i in range(len(space.configs))}
+    for turn in range(passes):
+        order = rng.sample(range(len(space.configs)), len(space.configs))
+        for done, i in enumerate(order, 1):
+            results[i].append(measurer.measure(workload, space.configs[i], space.default))
+            progress(turn * len(order) + done, passes * len(order))
+    own = results[space.configs.index(space.default)]
+    seconds = [r.seconds for r in own if r.ok and r.seconds is not None]
+    if not seconds:
+        raise RecordError(f"{workload.key}: the default cannot be measured: {own[0].error}")
     header = Header(
         workload=workload.key,
         version=space.version,
@@ -95,17 +114,15 @@ def record_space(
         kernels=measurer.kernels,
         knobs={k: tuple(v) for k, v in space.knobs.items()},
         default=space.default,
-        seconds=first.seconds,
+        seconds=statistics.median(seconds),
     )
-    outcomes: list[float | str] = []
-    for config in space.configs:
-        outcomes.append(_outcome(measurer.measure(workload, config, space.default)))
-        progress(len(outcomes), len(space.configs))
+    outcomes = [_outcome(results[i]) for i in range(len(space.configs))]
     return RecordedSpace(header, list(space.configs), outcomes)
 
 
-def _outcome(result: Result) -> float | str:
-    return result.status if result.ratio is None else round(result.ratio, 4)
+def _outcome(results: list[Result]) -> float | str:
+    ratios = [r.ratio for r in results if r.ratio is not None]
+    return round(statistics.median(ratios), 4) if ratios else results[0].status
 
 
 def save_space(path: str | os.PathLike[str], space: RecordedSpace) -> None:
@@ -145,3 +162,27 @@ def load_space(path: str | os.PathLike[str]) -> RecordedSpace:
     except (OSError, EOFError, ValueError, IndexError) as e:
         raise RecordError(f"{path}:{number}: {e}") from e
     return RecordedSpace(header, configs, outcomes)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record one space."""
+    from luthier.kernels import Workload, native_target
+
+    parser = argparse.ArgumentParser(prog="python -m luthier.tuner.recorded", description=__doc__)
+    parser.add_argument("key", help="the workload")
+    parser.add_argument("file", help="where to write (*.jsonl.gz)")
+    args = parser.parse_args(argv)
+    device = device_of(native_target())
+    with LocalMeasurer() as measurer:
+        recorded = record_space(
+            measurer,
+            Workload.parse(args.key),
+            device,
+            progress=lambda done, total: print(f"\r{done} of {total}", end="", flush=True),
+        )
+    save_space(args.file, recorded)
+    print(f"\n{args.file}: {len(recorded.configs)} configs, the best at {recorded.optimum:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -63,7 +63,8 @@ def reached(space: RecordedSpace, strategy: str, trials: int, seed: int) -> list
     measurer = ReplayMeasurer([space])
     searcher = strategy_class(strategy)[0](space, trials=trials, seed=seed)
     workload = _Recorded(space.header.workload)
-    best, shares = math.inf, []
+    best = math.inf
+    shares: list[float] = []
     while len(shares) < trials and (config := searcher.ask()) is not None:
         result = measurer.measure(workload, config, space.default, best)
         searcher.tell(config, result)

@@ -39,13 +39,13 @@ class Worker:
     def handle(self, request: protocol.Request) -> tuple[Result, ...]:
         """The results of a request; a failure is a result."""
         reference, failure = self._reference(request.workload, request.reference)
-        try:
-            if failure is None and isinstance(request, protocol.Measure):
+        if failure is None:
+            try:
+                if isinstance(request, protocol.Confirm):
+                    return self._confirm(request, reference)
                 return (self._measure(request, reference),)
-            if failure is None:
-                return self._confirm(request, reference)
-        except Exception as e:
-            failure = Result("run_error", f"{type(e).__name__}: {e}")
+            except Exception as e:
+                failure = Result("run_error", f"{type(e).__name__}: {e}")
         return (failure,) * (len(request.configs) if isinstance(request, protocol.Confirm) else 1)
 
     def _measure(self, request: protocol.Measure, reference: Any) -> Result:
