@@ -30,7 +30,8 @@ def prepare(node: Node) -> Callable:
     """
     if not any(name in node.attrs for name in _ADDED):
         return reference.prepare(node)
-    nhwc = node.attrs.get("layout") == "NHWC"
+    # Resize names the axes that it scales, so it needs no transposition.
+    nhwc = node.attrs.get("layout") == "NHWC" and node.op != "Resize"
     residual = bool(node.attrs.get("residual"))
     bias = bool(node.attrs.get("bias"))
     count = len(node.inputs) - residual - bias

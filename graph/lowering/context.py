@@ -123,19 +123,16 @@ class Context:
 
     def alias(self, new: Value, old: Value) -> None:
         """Let `new` be another name of the bytes of `old`."""
-        target = self.dense(old)
-        if new in self.views:
-            # The place of `new` is fixed (a graph output, or a part of a concatenation).
-            self.copy_bytes(new, old)
-        else:
-            self.views[new] = target
+        source = self.dense(old)
+        if self.views.setdefault(new, source) != source:
+            # The place of `new` is fixed: a graph output, or a part of a concatenation.
+            self.copy_bytes(new.producer, old, self.dense(new))
 
-    def copy_bytes(self, new: Value, old: Value) -> None:
-        size = old.dtype.itemsize
-        count = math.prod(old.shape)
-        self.emit(
-            new.producer, "copy", x=self.dense(old), y=self.dense(new), size=size, **dims(count)
-        )
+    def copy_bytes(self, node: Node, value: Value, to: View) -> None:
+        """Copy a dense value."""
+        slots = nest((math.prod(value.shape),), {"x": (1,), "y": (1,)})
+        source = self.dense(value)
+        self.emit(node, "copy", x=source, y=to, size=value.dtype.itemsize, **slots)
 
     # -- steps ---------------------------------------------------------------------------------
 
