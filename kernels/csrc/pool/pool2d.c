@@ -5,6 +5,7 @@ LT_PARTS(lt_pool2d);
 /* Bounds windows, strides, paddings and dilations, so that coordinates do not overflow. */
 #define MAX_STEP ((int64_t)1 << 20)
 
+/* Whether the sizes are; pointers may still be missing. */
 static int is_valid(const lt_pool2d_args *a) {
   const int64_t steps[] = {a->kh, a->kw, a->sh, a->sw, a->dh, a->dw}, pads[] = {a->pt, a->pl, a->pb, a->pr};
   const int64_t in_dims[] = {a->n, a->ih, a->iw, a->ldx}, out_dims[] = {a->n, a->oh, a->ow, a->ldy};
@@ -14,9 +15,7 @@ static int is_valid(const lt_pool2d_args *a) {
   for (int i = 0; i < 4; i++)
     if (pads[i] < 0 || pads[i] > MAX_STEP) return 0;
   if (a->mode < 0 || a->mode >= LT_POOL_COUNT || a->c < 0 || a->ldx < a->c || a->ldy < a->c) return 0;
-  const int64_t in_size = lt_product(in_dims, 4), out_size = lt_product(out_dims, 4);
-  if (in_size < 0 || out_size < 0 || lt_product(mid_dims, 4) < 0) return 0;
-  return (in_size == 0 || a->x) && (out_size == 0 || a->y);
+  return lt_product(in_dims, 4) >= 0 && lt_product(out_dims, 4) >= 0 && lt_product(mid_dims, 4) >= 0;
 }
 
 /* Whether a maximum along rows and then along columns reads much less than the window as a whole. */
@@ -59,6 +58,7 @@ int lt_pool2d_run(const void *args) {
   if (!is_valid(a)) return LT_BAD_ARGUMENT;
   if (!lt_isa_available(a->isa)) return LT_BAD_VARIANT;
   if (a->n * a->oh * a->ow * a->c == 0) return LT_OK;
+  if (!a->x || !a->y) return LT_BAD_ARGUMENT;
   if (!is_separable(a)) {
     run_whole(a);
     return LT_OK;
