@@ -8,13 +8,17 @@ import numpy as np
 
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels, fields
+from luthier.kernels.checks import (
+    check_threads,
+    feature_map,
+    float_array,
+    resolve_activation,
+    window,
+)
 from luthier.kernels.space import default_config
-from luthier.kernels.workload import ACTIVATIONS, Conv2d, DepthwiseConv2d, Gemm, Workload
+from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["conv2d", "depthwise_conv2d", "gemm"]
-
-_DEFAULT_PARAMS = {"hard_sigmoid": (0.2, 0.5), "leaky_relu": (0.01, 0.0)}
-"""ONNX's defaults."""
 
 
 def gemm(
@@ -64,12 +68,12 @@ def gemm(
     >>> y[0]
     array([3., 3., 3., 3.], dtype=float32)
     """
-    a, w = _array("a", a, (2, 3)), _array("w", w, (2, 3))
+    a, w = float_array("a", a, (2, 3)), float_array("w", w, (2, 3))
     if a.shape[-1] != w.shape[-2] or (w.ndim == 3 and a.shape[:-2] != w.shape[:-2]):
         raise ArgumentError(f"gemm: a {list(a.shape)} and w {list(w.shape)} do not fit")
     batch = a.shape[0] if a.ndim == 3 else 1
     packed = w.ndim == 2
-    name, params = _activation(activation, activation_params)
+    name, params = resolve_activation(activation, activation_params)
     workload = Gemm(
         m=a.shape[-2] * (batch if packed else 1),
         n=w.shape[-1],
@@ -102,7 +106,7 @@ def conv2d(
     config: Mapping[str, int | str] | None = None,
     num_threads: int = 1,
 ) -> np.ndarray:
-    """Two-dimensional convolution with a fused epilogue, ``activation(conv(x, w) + bias + residual)``.
+    """Two-dimensional convolution: ``activation(conv(x, w) + bias + residual)``.
 
     Parameters
     ----------
@@ -130,8 +134,8 @@ def conv2d(
 
     Notes
     -----
-    A GEMM over pixels: of all of them (pointwise), of rows gathered a block at a time (im2col, after
-    Chellapilla et al., 2006), or of an output row in place, a segment a tap (direct, after
+    A GEMM over pixels: of all of them (pointwise), of rows gathered a block at a time (im2col,
+    after Chellapilla et al., 2006), or of an output row in place, a segment a tap (direct, after
     Georganas et al., Anatomy of High-Performance Deep Learning Convolutions, 2018).
 
     Examples
@@ -140,13 +144,13 @@ def conv2d(
     >>> conv2d(x, w, pads=(1, 1, 1, 1), activation="relu").shape
     (1, 16, 8, 8)
     """
-    x, w = _map("x", x, layout), _array("w", w, (4,))
+    x, w = feature_map("x", x, layout), float_array("w", w, (4,))
     n, h, width, c = x.shape
     if groups < 1 or c != w.shape[1] * groups or w.shape[0] % groups:
         raise ArgumentError(
             f"conv2d: {c} channels, weights {list(w.shape)} and {groups} groups do not fit"
         )
-    name, params = _activation(activation, activation_params)
+    name, params = resolve_activation(activation, activation_params)
     workload = Conv2d(
         n=n,
         c=c,
@@ -156,7 +160,7 @@ def conv2d(
         r=w.shape[2],
         s=w.shape[3],
         groups=groups,
-        **_window(strides, pads, dilations),
+        **window(strides, pads, dilations),
         bias=bias is not None,
         residual=residual is not None,
         activation=name,
@@ -186,7 +190,9 @@ def depthwise_conv2d(
     ----------
     x : ndarray of float32, (n, c, h, w), or (n, h, w, c) with ``layout="NHWC"``
     w : ndarray of float32, (c, 1, kh, kw)
-    bias, strides, pads, dilations, residual, activation, activation_params, layout, config, num_threads
+    bias, strides, pads, dilations, residual, activation, activation_params
+        As in `conv2d`.
+    layout, config, num_threads
         As in `conv2d`.
 
     Returns
@@ -204,13 +210,13 @@ def depthwise_conv2d(
     >>> depthwise_conv2d(x, w, pads=(1, 1, 1, 1), strides=(2, 2)).shape
     (1, 32, 4, 4)
     """
-    x, w = _map("x", x, layout), _array("w", w, (4,))
+    x, w = feature_map("x", x, layout), float_array("w", w, (4,))
     n, h, width, c = x.shape
     if w.shape[:2] != (c, 1):
         raise ArgumentError(
             f"depthwise_conv2d: expected weights [{c}, 1, kh, kw], got {list(w.shape)}"
         )
-    name, params = _activation(activation, activation_params)
+    name, params = resolve_activation(activation, activation_params)
     workload = DepthwiseConv2d(
         n=n,
         c=c,
@@ -218,7 +224,7 @@ def depthwise_conv2d(
         w=width,
         r=w.shape[2],
         s=w.shape[3],
-        **_window(strides, pads, dilations),
+        **window(strides, pads, dilations),
         bias=bias is not None,
         residual=residual is not None,
         activation=name,
@@ -231,7 +237,7 @@ def _convolve(workload, x, w, bias, residual, params, layout, config):
     if workload.oh < 1 or workload.ow < 1:
         raise ArgumentError(f"{workload.op}: the window is larger than the padded input")
     if residual is not None:
-        residual = _map("residual", residual, layout)
+        residual = feature_map("residual", residual, layout)
     shape = (workload.n, workload.oh, workload.ow, w.shape[0])
     y = _call(
         workload,
@@ -247,15 +253,14 @@ def _convolve(workload, x, w, bias, residual, params, layout, config):
 
 
 def _call(workload: Workload, inputs, weights, bias, residual, shape, params, config) -> np.ndarray:
-    if workload.threads < 1:
-        raise ArgumentError(f"num_threads: expected at least 1, got {workload.threads}")
+    check_threads(workload.threads)
     config = default_config(workload) if config is None else _checked(workload, config)
     if bias is not None:
-        bias = _array("bias", bias, (1,))
+        bias = float_array("bias", bias, (1,))
         if bias.shape != shape[-1:]:
             raise ArgumentError(f"bias: expected [{shape[-1]}], got {list(bias.shape)}")
     if residual is not None:
-        residual = _array("residual", residual, (len(shape),))
+        residual = float_array("residual", residual, (len(shape),))
         if residual.shape != shape:
             raise ArgumentError(f"residual: expected {list(shape)}, got {list(residual.shape)}")
     y = np.empty(shape, np.float32)
@@ -284,42 +289,3 @@ def _checked(workload: Workload, config: Mapping[str, int | str]) -> Mapping[str
     if "algo" in config and config["algo"] not in fields.ALGORITHMS:
         raise ArgumentError(f"config: expected algo in {fields.ALGORITHMS}, got {config['algo']!r}")
     return config
-
-
-def _array(name: str, value: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
-    value = np.asarray(value)
-    if value.dtype != np.float32 or value.ndim not in ranks:
-        expected = " or ".join(map(str, ranks))
-        raise ArgumentError(
-            f"{name}: expected float32 of rank {expected}, got {value.dtype} of rank {value.ndim}"
-        )
-    return np.ascontiguousarray(value)
-
-
-def _map(name: str, value: np.ndarray, layout: str) -> np.ndarray:
-    """A feature map in NHWC."""
-    if layout not in ("NCHW", "NHWC"):
-        raise ArgumentError(f"layout: expected 'NCHW' or 'NHWC', got {layout!r}")
-    value = _array(name, value, (4,))
-    return value if layout == "NHWC" else np.ascontiguousarray(value.transpose(0, 2, 3, 1))
-
-
-def _activation(name: str | None, params: Sequence[float] | None) -> tuple[str, tuple[float, float]]:
-    name = name or "none"
-    if name not in ACTIVATIONS:
-        raise ArgumentError(f"activation: expected one of {ACTIVATIONS}, got {name!r}")
-    if name == "clip" and params is None:
-        raise ArgumentError("activation 'clip' needs activation_params=(low, high)")
-    low, high = params if params is not None else _DEFAULT_PARAMS.get(name, (0.0, 0.0))
-    return name, (float(low), float(high))
-
-
-def _window(strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> dict:
-    for name, values, count, least in (
-        ("strides", strides, 2, 1),
-        ("pads", pads, 4, 0),
-        ("dilations", dilations, 2, 1),
-    ):
-        if len(values) != count or min(values) < least:
-            raise ArgumentError(f"{name}: expected {count} ints of at least {least}, got {values}")
-    return {"strides": tuple(strides), "pads": tuple(pads), "dilations": tuple(dilations)}

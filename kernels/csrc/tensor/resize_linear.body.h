@@ -1,4 +1,5 @@
-/* Bilinear resizing of a channels-last image, one output row after the other, vectorised over channels. */
+/* Bilinear resizing of a channels-last image, one output row after the other, vectorised over channels. Each
+ * table holds the first neighbours (or their weights) of all rows or columns, then the second ones. */
 #include "simd/simd.h"
 
 /* n <= LT_VL channels of one output pixel. */
@@ -17,12 +18,12 @@ void LT_FN(lt_resize_linear)(void *context, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; row++) {
     const int64_t oy = row % a->oh;
     const float *image = (const float *)a->x + row / a->oh * a->ih * a->iw * c;
-    const float *above = image + index_h[2 * oy] * a->iw * c, *below = image + index_h[2 * oy + 1] * a->iw * c;
-    const float wh0 = weight_h[2 * oy], wh1 = weight_h[2 * oy + 1];
+    const float *above = image + index_h[oy] * a->iw * c, *below = image + index_h[a->oh + oy] * a->iw * c;
+    const float wh0 = weight_h[oy], wh1 = weight_h[a->oh + oy];
     float *y = (float *)a->y + row * a->ow * c;
     for (int64_t ox = 0; ox < a->ow; ox++, y += c) {
-      const int64_t left = index_w[2 * ox] * c, right = index_w[2 * ox + 1] * c;
-      const float ww0 = weight_w[2 * ox], ww1 = weight_w[2 * ox + 1];
+      const int64_t left = index_w[ox] * c, right = index_w[a->ow + ox] * c;
+      const float ww0 = weight_w[ox], ww1 = weight_w[a->ow + ox];
       const float *corner[4] = {above + left, above + right, below + left, below + right};
       const float weight[4] = {wh0 * ww0, wh0 * ww1, wh1 * ww0, wh1 * ww1};
       int64_t i = 0;

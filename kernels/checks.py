@@ -1,0 +1,104 @@
+"""Checks that the NumPy functions share: they say what was expected and what came instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from luthier.errors import ArgumentError
+from luthier.kernels import _kernels, cpu
+from luthier.kernels.workload import ACTIVATIONS
+
+__all__ = [
+    "check_axis",
+    "check_threads",
+    "feature_map",
+    "float_array",
+    "isa_number",
+    "output_array",
+    "resolve_activation",
+    "window",
+]
+
+_DEFAULT_PARAMS = {"hard_sigmoid": (0.2, 0.5), "leaky_relu": (0.01, 0.0)}
+"""ONNX's defaults."""
+
+
+def float_array(name: str, value: np.ndarray, ranks: Sequence[int] | None = None) -> np.ndarray:
+    """`value` as a contiguous array, if it is float32 and of one of the `ranks` (None: any)."""
+    value = np.asarray(value)
+    if value.dtype != np.float32:
+        raise ArgumentError(f"{name}: expected float32, got {value.dtype}")
+    if ranks is not None and value.ndim not in ranks:
+        expected = " or ".join(map(str, ranks))
+        raise ArgumentError(f"{name}: expected rank {expected}, got {value.ndim}")
+    return np.require(value, requirements=["C", "A"])
+
+
+def feature_map(name: str, value: np.ndarray, layout: str) -> np.ndarray:
+    """A float32 feature map in NHWC, from `layout` "NCHW" or "NHWC"."""
+    if layout not in ("NCHW", "NHWC"):
+        raise ArgumentError(f"layout: expected 'NCHW' or 'NHWC', got {layout!r}")
+    value = float_array(name, value, (4,))
+    return value if layout == "NHWC" else np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+
+
+def resolve_activation(
+    name: str | None, params: Sequence[float] | None
+) -> tuple[str, tuple[float, float]]:
+    """The activation's name, and its two parameters with ONNX's defaults."""
+    name = name or "none"
+    if name not in ACTIVATIONS:
+        raise ArgumentError(f"activation: expected one of {ACTIVATIONS}, got {name!r}")
+    if name == "clip" and params is None:
+        raise ArgumentError("activation 'clip' needs activation_params=(low, high)")
+    low, high = params if params is not None else _DEFAULT_PARAMS.get(name, (0.0, 0.0))
+    return name, (float(low), float(high))
+
+
+def window(strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> dict:
+    """The three as tuples of two, four and two ints."""
+    for name, values, count, least in (
+        ("strides", strides, 2, 1),
+        ("pads", pads, 4, 0),
+        ("dilations", dilations, 2, 1),
+    ):
+        if len(values) != count or min(values) < least:
+            raise ArgumentError(f"{name}: expected {count} ints of at least {least}, got {values}")
+    return {"strides": tuple(strides), "pads": tuple(pads), "dilations": tuple(dilations)}
+
+
+def check_axis(axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not -rank <= axis < rank:
+        raise ArgumentError(f"axis: expected one of a rank-{rank} array, got {axis}")
+    return axis % rank
+
+
+def check_threads(num_threads: int) -> int:
+    """`num_threads`, if it is at least 1."""
+    if num_threads < 1:
+        raise ArgumentError(f"num_threads: expected at least 1, got {num_threads}")
+    return num_threads
+
+
+def isa_number(isa: str | None) -> int:
+    """The number of ``enum lt_isa``; None means the best that may be used."""
+    if isa is None:
+        isa = cpu.isas()[-1]
+    elif isa not in _kernels.cpu_isas():
+        raise ArgumentError(f"isa: this CPU has {_kernels.cpu_isas()}, not {isa!r}")
+    return _kernels.ISA_NAMES.index(isa)
+
+
+def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """`out`, if it is a contiguous array of this shape and dtype; a new array if it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ArgumentError(
+            f"out: expected contiguous {np.dtype(dtype)} {list(shape)}, "
+            f"got {out.dtype} {list(out.shape)}"
+        )
+    return out
