@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import selectors
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any, Protocol
 
 from luthier.tuner import protocol
@@ -62,7 +61,9 @@ class LocalMeasurer:
     timeout : float
         Seconds until a trial counts as hanging.
     module : str
-        Provides ``Workload``, ``Runner`` and ``space``.
+        Provides the worker with ``Workload`` and ``Runner``.
+    space : callable, optional
+        Makes the space of an operator and a workload; by default that of `luthier.kernels`.
     command : sequence of str, optional
         Starts a worker; with another one (such as by ``ssh``) the worker runs elsewhere.
 
@@ -79,12 +80,13 @@ class LocalMeasurer:
         *,
         timeout: float = 30.0,
         module: str = "luthier.kernels",
+        space: Callable[[str, Any], Space] | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
         self.effort = effort or Effort()
         self.timeout = timeout
         self.kernels = kernels_hash(module)
-        self._module = module
+        self._space = space
         self._command = [*(command or (sys.executable, "-m", "luthier.tuner.worker")), module]
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -98,7 +100,11 @@ class LocalMeasurer:
 
     def space(self, workload: Any) -> Space:
         """The space of a workload on this machine."""
-        return importlib.import_module(self._module).space(workload.op, workload)
+        if self._space is None:
+            from luthier.kernels.space import space
+
+            self._space = space
+        return self._space(workload.op, workload)
 
     def measure(
         self, workload: Any, config: Config, reference: Config, best: float = math.inf

@@ -76,7 +76,7 @@ class Device(_Part, frozen=True):
 class Times(_Part, frozen=True):
     """Seconds of one call: median, median absolute deviation and minimum of `n` samples.
 
-    Each sample is the mean of `inner` calls.
+    Each sample is the mean of `inner` calls, or of fewer where the machine is busy.
     """
 
     median: float

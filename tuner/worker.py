@@ -18,7 +18,7 @@ from typing import Any
 
 from luthier.errors import KernelError
 from luthier.tuner import protocol
-from luthier.tuner.environment import Watch
+from luthier.tuner.environment import Watch, undisturbed
 from luthier.tuner.record import Check, Config, Reference, Result, Times, config_key
 from luthier.tuner.sampling import UNSTABLE, abba, paired, ratio_and_interval
 from luthier.tuner.stats import mad
@@ -107,7 +107,7 @@ class _Checked:
         runner = kernels.Runner(kernels.Workload.parse(workload), config)
         check = runner.check()
         self.check_result = Check(bool(check.ok), _finite(check.max_abs), _finite(check.max_rel))
-        self.time = runner.time
+        self.time = undisturbed(runner.time)
 
 
 def _finite(value: float) -> float | None:

@@ -26,5 +26,5 @@ def database(tmp_path: Path) -> Database:
 def measurer(monkeypatch: pytest.MonkeyPatch):
     """A measurer whose worker runs the doubles."""
     monkeypatch.setenv("PYTHONPATH", str(Path(doubles.__file__).parent))
-    with LocalMeasurer(QUICK, timeout=20, module="doubles") as local:
+    with LocalMeasurer(QUICK, timeout=20, module="doubles", space=doubles.space) as local:
         yield local

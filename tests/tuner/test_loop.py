@@ -314,7 +314,7 @@ from luthier.tuner import Database, Device, LocalMeasurer, Task, tune
 
 tasks = [Task(doubles.Workload("gemm/a")), Task(doubles.Workload("gemm/b"))]
 device = Device("cpu-1 of board-1", "cpu-1", "neon")
-with LocalMeasurer(QUICK, module="doubles") as measurer:
+with LocalMeasurer(QUICK, module="doubles", space=doubles.space) as measurer:
     tune(tasks, Database(sys.argv[1]), device, measurer=measurer, level="quick", strategy="random")
 """
 

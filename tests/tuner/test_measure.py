@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 import time
+import types
 
 import doubles
 import pytest
@@ -13,7 +15,7 @@ from conftest import QUICK
 
 from luthier.errors import KernelError
 from luthier.tuner import LocalMeasurer, device_of, kernels_hash
-from luthier.tuner.environment import Watch
+from luthier.tuner.environment import Watch, undisturbed
 
 REFERENCE = doubles.space("gemm", doubles.Workload("gemm")).default
 BEST = {"algo": "direct", "mr": 6, "nv": 2, "kc": 128}
@@ -145,3 +147,28 @@ def test_the_device_of_a_target() -> None:
     assert (device.fingerprint, device.core) == (target.fingerprint, "cortex-a72")
     assert device.isa == "neon"
     assert device_of(device) is device
+
+
+def test_a_disturbed_sample_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of the attempts lose the CPU; each attempt is half as long as the one before."""
+    switches = iter([0, 3, 3, 4, 4, 4])
+    usage = lambda who: types.SimpleNamespace(ru_nivcsw=next(switches))  # noqa: E731
+    monkeypatch.setattr("luthier.tuner.environment.resource.getrusage", usage)
+    asked: list[int] = []
+
+    def timer(inner: int) -> float:
+        asked.append(inner)
+        return 1.0 / len(asked)
+
+    assert undisturbed(timer)(100) == 1 / 3
+    assert asked == [100, 50, 25]
+
+
+def test_on_a_busy_machine_the_least_disturbed_sample_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    switches = itertools.count()
+    usage = lambda who: types.SimpleNamespace(ru_nivcsw=next(switches))  # noqa: E731
+    monkeypatch.setattr("luthier.tuner.environment.resource.getrusage", usage)
+    samples = iter([4.0, 2.0, 3.0, 5.0])
+    assert undisturbed(lambda inner: next(samples))(2) == 2.0
