@@ -10,6 +10,7 @@ from luthier.graph.ir import Node
 from luthier.graph.ops import (
     conv,
     create,
+    einsum,
     elementwise,
     gemm,
     index,
@@ -30,6 +31,7 @@ TABLES: dict[str, dict[str, OpInfo]] = {
     "": {
         **conv.OPS,
         **create.OPS,
+        **einsum.OPS,
         **elementwise.OPS,
         **gemm.OPS,
         **index.OPS,

@@ -57,7 +57,7 @@ def _range(node: Node) -> list[TensorType]:
     start, limit, delta = bounds
     require(delta != 0 and all(map(math.isfinite, bounds)), node, f"range {bounds} is not legal")
     if all(isinstance(b, int) for b in bounds):
-        return [(dtype_of(node, 0), (max(0, -((start - limit) // delta)),))]
+        return [(dtype_of(node, 0), (int(max(0, -((start - limit) // delta))),))]
     steps = (limit - start) / delta
     require(math.isfinite(steps), node, f"range {bounds} is not legal")
     return [(dtype_of(node, 0), (max(0, math.ceil(steps)),))]

@@ -31,7 +31,7 @@ def _declared(node: Node, default: np.dtype) -> np.dtype:
 
 
 def _quantize(node: Node) -> list[TensorType]:
-    default = _UINT8 if node.input(2) is None else dtype_of(node, 2)
+    default: np.dtype = _UINT8 if node.input(2) is None else dtype_of(node, 2)
     return [(_declared(node, default), shape_of(node, 0))]
 
 
@@ -40,7 +40,8 @@ def _dequantize(node: Node) -> list[TensorType]:
 
 
 def _dynamic_quantize(node: Node) -> list[TensorType]:
-    return [(_UINT8, shape_of(node, 0)), (FLOAT32, ()), (_UINT8, ())][: len(node.outputs)]
+    scalars: list[TensorType] = [(FLOAT32, ()), (_UINT8, ())]
+    return [(_UINT8, shape_of(node, 0)), *scalars]
 
 
 def _qlinear_binary(node: Node) -> list[TensorType]:

@@ -109,6 +109,9 @@ CASES: list[tuple[Node, Any]] = [
         ),
         (1, 6, 18, 22),
     ),
+    (make("Einsum", (2, 3, 4), (4, 5), equation="b...i, ij -> b...j"), (2, 3, 5)),
+    (make("Einsum", (2, 3), (3, 4), equation="ij,jk"), (2, 4)),
+    (make("Einsum", (3, 3), equation="ii->"), ()),
     (make("STFT", (1, 100, 1), np.array(8), (16,)), (1, 11, 9, 2)),
 ]
 
@@ -233,6 +236,9 @@ BAD: list[tuple[Node, str]] = [
     (make("ConstantOfShape", [-1]), "shape [-1] is not legal"),
     (make("Resize", MAP), "needs either scales or sizes"),
     (make("Resize", MAP, None, np.array([1, 1, -2, 2], "f")), "scales [1.0, 1.0, -2.0, 2.0]"),
+    (make("Einsum", (3, 5), equation="...ii -\x01...i"), "is not legal"),
+    (make("Einsum", (3, 5), (4, 2), equation="ij,jk"), "'j' is 5 and 4"),
+    (make("Einsum", (3, 5), equation="ijk"), "term 'ijk' does not fit [3, 5]"),
     (make("LSTM", (5, 2, 3), (1, 15, 3), (1, 16, 4)), "do not fit input [5, 2, 3]"),
     (make("Cast", (1,), to=99), "unknown element type, 99"),
     (make("Relu", None), "input 0 is missing"),
