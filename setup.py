@@ -139,7 +139,7 @@ def extension(name: str, sources: list[str], libs: list[str]) -> Extension:
     return Extension(
         name,
         sources,
-        include_dirs=[*INCLUDE, "graph/csrc", np.get_include()],
+        include_dirs=[*INCLUDE, np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=[*CFLAGS, "-Wno-unused-parameter"],
         extra_link_args=LDFLAGS,

@@ -1,0 +1,53 @@
+# Everything happens in a private environment and in build/; only Python 3.10+, a C compiler and
+# make have to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py src kernels graph tuner onnx_frontend bench tests examples tools
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
+.PHONY: build test lint format asan bench arm demo clean
+
+build: $(VENV)/installed
+	$(BIN)/python setup.py -q build_ext --inplace
+
+$(VENV)/installed: pyproject.toml setup.py
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q "setuptools>=77" "cython>=3.1" "numpy>=1.26" wheel
+	$(BIN)/pip install -q --no-build-isolation -e ".[test]"
+	touch $@
+
+test: build
+	$(BIN)/python -m pytest -q
+
+lint: build
+	$(BIN)/pip install -q --no-build-isolation -e ".[lint]"
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	$(BIN)/python tools/mypy_tree.py
+
+format: build
+	$(BIN)/pip install -q --no-build-isolation -e ".[lint]"
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/clang-format -i $(C_FILES)
+
+# A second build with AddressSanitizer and UBSan; Python itself leaks at exit, so leaks are not shown.
+asan: build
+	$(BIN)/python tools/sanitized.py -m pytest -q tests/kernels tests/graph
+
+bench: build
+	$(BIN)/python -m pytest -q bench --benchmark-only
+
+arm: build
+	LUTHIER_REQUIRE_ARM=1 $(BIN)/python -m pytest -q tests/arm
+
+demo: build
+	$(BIN)/pip install -q --no-build-isolation -e ".[tune,images]"
+	$(BIN)/python examples/demo/read_text.py
+
+clean:
+	rm -rf build dist $(VENV) src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -f kernels/*.so graph/*.so
