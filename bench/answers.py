@@ -30,7 +30,7 @@ class Answer:
     reason: str = ""
 
 
-def compare(got: np.ndarray, expected: np.ndarray, rtol: float) -> Answer:
+def compare(got: np.ndarray, expected: np.ndarray, rtol: float, atol: float = 0.0) -> Answer:
     """Compare an output with what is expected of it.
 
     Parameters
@@ -41,6 +41,8 @@ def compare(got: np.ndarray, expected: np.ndarray, rtol: float) -> Answer:
         Bound of the largest error, relative to the expected output's range. Where that range is
         smaller than a thousandth of the largest value (an output that is constant), relative to
         the largest value.
+    atol : float
+        Absolute errors up to this are accepted, whatever the range.
 
     Examples
     --------
@@ -68,6 +70,6 @@ def compare(got: np.ndarray, expected: np.ndarray, rtol: float) -> Answer:
     if spread < 1e-3 * magnitude:
         spread = magnitude
     relative = error / (spread or 1.0)
-    ok = relative <= rtol
+    ok = error <= atol or relative <= rtol
     reason = "" if ok else f"error above {rtol:g} of the range"
     return Answer(ok, error, relative, reason)

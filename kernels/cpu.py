@@ -10,6 +10,7 @@ import os
 import platform
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,9 @@ SYS_CPU = Path("/sys/devices/system/cpu")
 PROC_CPUINFO = Path("/proc/cpuinfo")
 PROC_CGROUP = Path("/proc/self/cgroup")
 CGROUP = Path("/sys/fs/cgroup")
+
+UNKNOWN = "unknown"
+"""The core where none of the sources tells."""
 
 _ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
 _VENDOR = {"AuthenticAMD": "amd", "GenuineIntel": "intel"}
@@ -88,17 +92,16 @@ def native_target() -> Target:
 def _target(found: tuple[str, ...]) -> Target:
     machine = platform.machine().lower()
     processors = _read_cpuinfo()
-    clusters = Counter(
-        Cluster(*_core(p), max_mhz=_max_mhz(int(p.get("processor", 0)))) for p in processors
-    )
-    ordered = sorted(clusters.items(), key=lambda item: (-item[0].max_mhz, item[0].core))
-    merged = tuple(Cluster(c.core, count, c.revision, c.max_mhz) for c, count in ordered) or (
-        Cluster("unknown", os.cpu_count() or 1),
-    )
-    arch = _ARCH.get(machine, machine)
-    name = processors[0].get("model name", "") if processors else ""
+    counts = Counter(Cluster(*_core(p), max_mhz=_max_mhz(int(p["processor"]))) for p in processors)
+    ordered = sorted(counts.items(), key=lambda item: (-item[0].max_mhz, item[0].core))
+    clusters = tuple(replace(cluster, count=count) for cluster, count in ordered)
     features = tuple(f for f in _kernels.cpu_features() if _allowed(f, found))
-    return Target(name or merged[0].core, arch, merged, found, features, **_caches())
+    target = Target("unknown", _ARCH.get(machine, machine), clusters, found, features)
+    if not clusters or target.core == UNKNOWN:
+        # No Linux, or an emulator that shows the files of another CPU: believe none of them.
+        return replace(target, clusters=(Cluster(UNKNOWN, os.cpu_count() or 1),))
+    name = processors[0].get("model name", target.core)
+    return replace(target, name=name, **_caches())
 
 
 def _allowed(feature: str, found: tuple[str, ...]) -> bool:
@@ -132,7 +135,7 @@ def _core(info: dict[str, str]) -> tuple[str, int, str]:
         vendor = info.get("vendor_id", "x86")
         core = "-".join((_VENDOR.get(vendor, vendor.lower()), info["cpu family"], info["model"]))
         return core, 1, info.get("stepping", "")
-    return "unknown", 1, ""
+    return UNKNOWN, 1, ""
 
 
 def _max_mhz(cpu: int) -> int:

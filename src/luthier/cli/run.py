@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from luthier.session import InferenceSession
 
 HELP = "run a model, or check it against stored inputs and outputs"
-RTOL = 1e-4
+RTOL = 2e-4
 """Largest error of an output that `--check` accepts, relative to the output's range."""
+ATOL = 1e-6
+"""Absolute errors that it accepts in any case: an output may be all but constant."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=RTOL,
         help=f"error that --check accepts, relative to an output's range (default: {RTOL})",
+    )
+    parser.add_argument(
+        "--atol",
+        type=float,
+        default=ATOL,
+        help=f"absolute error that --check accepts in any case (default: {ATOL})",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="write outputs as .npy files")
     parser.add_argument(
@@ -157,11 +165,11 @@ def _check(session: InferenceSession, args: argparse.Namespace) -> int:
             )
         got = session.run(None, stored.feeds(session.model))
         for name, mine, theirs in zip(names, got, expected, strict=True):
-            answer = compare(mine, theirs, args.rtol)
+            answer = compare(mine, theirs, args.rtol, args.atol)
             rows.append({"set": stored.path.name, "output": name} | vars(answer))
     failed = sum(not row["ok"] for row in rows)
     if args.json:
-        common.print_json({"rtol": args.rtol, "failed": failed, "outputs": rows})
+        common.print_json({"rtol": args.rtol, "atol": args.atol, "failed": failed, "outputs": rows})
         return 1 if failed else 0
     common.print_table(
         ["set", "output", "largest error", "of range", "result"],
@@ -177,5 +185,6 @@ def _check(session: InferenceSession, args: argparse.Namespace) -> int:
         ],
     )
     good = len(rows) - failed
-    print(f"{good} of {len(rows)} outputs within {args.rtol:g} of their range")
+    bound = f"{args.rtol:g} of their range, or {args.atol:g} absolute"
+    print(f"{good} of {len(rows)} outputs within {bound}")
     return 1 if failed else 0
