@@ -23,8 +23,13 @@ from luthier.errors import RecordError
 from luthier.tuner.device import device_of
 from luthier.tuner.measure import LocalMeasurer, Measurer
 from luthier.tuner.record import Config, Device, Result, config_key
+from luthier.tuner.sampling import Effort
 
 __all__ = ["Header", "RecordedSpace", "load_space", "record_space", "save_space"]
+
+
+EFFORT = Effort(sample=0.002, samples=7)
+"""Short samples, since every config is measured in several passes."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -173,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("file", help="where to write (*.jsonl.gz)")
     args = parser.parse_args(argv)
     device = device_of(native_target())
-    with LocalMeasurer() as measurer:
+    with LocalMeasurer(EFFORT) as measurer:
         recorded = record_space(
             measurer,
             Workload.parse(args.key),
