@@ -119,8 +119,8 @@ def _print(outcome: Outcome) -> None:
     if found:
         print(
             f"whole model: {common.text_time(found.untuned)} -> {common.text_time(found.tuned)},"
-            f" {(1 / found.ratio - 1) * 100:.1f} % faster (95 % of ratios {found.lo:.3f} to"
-            f" {found.hi:.3f}, {found.rounds} rounds)"
+            f" {1 / found.ratio:.2f} times as fast (95 %: {1 / found.hi:.2f} to"
+            f" {1 / found.lo:.2f}, {found.rounds} rounds)"
         )
     else:
         print("whole model: nothing is faster than the defaults with confidence; they stay")
