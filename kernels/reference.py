@@ -85,7 +85,7 @@ def conv2d(
     act: str = "none",
     params: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
-    """NHWC convolution in float64; x (n, h, w, c), w (oc, c / groups, kh, kw), pads top, left, bottom, right."""
+    """NHWC convolution in float64; x (n, h, w, c), w (oc, c / groups, kh, kw)."""
     (top, left, bottom, right), (sh, sw), (dh, dw) = pads, strides, dilations
     oc, icg, kh, kw = w.shape
     x = np.pad(x.astype(np.float64), ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -171,7 +171,7 @@ _BINARY = {
 
 _REDUCE = {
     "sum": lambda x, axes: x.sum(axes),
-    "mean": lambda x, axes: x.mean(axes),
+    "mean": lambda x, axes: x.sum(axes) / np.float64(math.prod(x.shape[a] for a in axes)),
     "max": lambda x, axes: x.max(axes, initial=-np.inf),
     "min": lambda x, axes: x.min(axes, initial=np.inf),
     "prod": lambda x, axes: x.prod(axes),
