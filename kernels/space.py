@@ -219,43 +219,54 @@ def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> l
 
 
 def _analytic(w: Conv2d | Gemm, target: Target) -> Iterator[Config]:
-    """A handful of sane configs: the best instruction set, each tile, blocks sized for the caches."""
-    isa = target.isas[-1]
-    lanes = _kernels.isa_lanes(isa)
+    """A handful of sane configs: each tile, blocks sized for the caches.
+
+    Narrow vectors come first, so that they win where wide ones save nothing.
+    """
     conv = isinstance(w, Conv2d)
     columns = w.k // w.groups if conv else w.n
-    k = w.r * w.s * w.c // w.groups if conv else w.k
     threads = w.threads if w.flops > 400_000 else 1
-    for nv, rows in TILES[isa].items():
-        if nv > max(1, -(-columns // lanes)):
-            continue
-        for mr in rows:
-            base = {"isa": isa, "mr": mr, "nv": nv, "ku": 1, "prefetch": 0}
-            if not conv:
-                mc, split_n = _default_rows(w.m, k, mr, target, threads, w.batch)
-                nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
-                blocks = {"mc": mc, "nc": nc, "kc": k, "pack_a": 0, "split_n": split_n}
-                yield {**base, **blocks, "threads": threads}
+    for isa in reversed(_isas(target)):
+        lanes = _kernels.isa_lanes(isa)
+        for nv, rows in TILES[isa].items():
+            if nv > max(1, -(-columns // lanes)):
                 continue
-            for algo in _algorithms(w):
-                if algo == "direct":
-                    mc, split_n = max(1, w.oh // (4 * threads)), 0
-                    if threads > 1 and w.oh * w.n < 2 * threads:
-                        mc, split_n = w.oh, 1
+            for mr in rows:
+                base = {"isa": isa, "mr": mr, "nv": nv, "ku": 1, "prefetch": 0}
+                if conv:
+                    for algo in _algorithms(w):
+                        blocks = _analytic_conv_blocks(w, target, algo, base, threads)
+                        yield {"algo": algo, **base, **blocks, "threads": threads}
                 else:
-                    pixels = w.oh * w.ow * (w.n if algo == "pointwise" else 1)
-                    cache = _l2(target) if algo == "pointwise" else _l2(target) // 4
-                    mc, split_n = _default_rows(pixels, k, mr, target, threads, 1, cache)
-                nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
-                blocks = {"mc": mc, "nc": nc, "kc": k, "split_n": split_n, "threads": threads}
-                yield {"algo": algo, **base, **blocks}
+                    mc, split_n = _default_rows(w.m, w.k, mr, _l2(target), threads, w.batch)
+                    nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
+                    blocks = {"mc": mc, "nc": nc, "kc": w.k, "pack_a": 0, "split_n": split_n}
+                    yield {**base, **blocks, "threads": threads}
+
+
+def _analytic_conv_blocks(
+    w: Conv2d, target: Target, algo: str, base: Config, threads: int
+) -> Config:
+    columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
+    if algo == "direct":
+        mc, split_n = max(1, w.oh // (4 * threads)), 0
+        if threads > 1 and w.oh * w.n < 2 * threads:
+            mc, split_n = w.oh, 1
+    else:
+        pointwise = algo == "pointwise"
+        pixels = w.oh * w.ow * (w.n if pointwise else 1)
+        cache = _l2(target) if pointwise else _l2(target) // 4
+        mc, split_n = _default_rows(pixels, k, base["mr"], cache, threads, 1)
+    width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    nc = _split_columns(columns, width, threads) if split_n else columns
+    return {"mc": mc, "nc": nc, "kc": k, "split_n": split_n}
 
 
 def _default_rows(
-    rows: int, k: int, mr: int, target: Target, threads: int, batch: int, cache: int = 0
+    rows: int, k: int, mr: int, cache: int, threads: int, batch: int
 ) -> tuple[int, int]:
-    """(mc, split_n): a block of rows that stays in half of L2 and feeds every thread."""
-    fit = max(mr, (cache or _l2(target)) // 2 // (4 * max(k, 1)) // mr * mr)
+    """(mc, split_n): a block of rows that stays in half of `cache` and feeds every thread."""
+    fit = max(mr, cache // 2 // (4 * max(k, 1)) // mr * mr)
     if threads > 1 and batch == 1:
         if rows < 4 * threads:
             return max(1, min(rows, fit)), 1
@@ -296,7 +307,9 @@ def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
             step = max(height * vectors / 2, (height + vectors) / 2, 2.0)
             if stride and stride % 2048 == 0 and height > 8:
                 step *= 1.25
-            segments = w.r * w.s if isinstance(w, Conv2d) and config["algo"] == "direct" else 1
+            segments = 1
+            if isinstance(w, Conv2d) and config["algo"] == "direct":
+                segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
             total += panels * count * (step * k + 4 * segments + height * vectors + 10)
     return lines * total + pack
 

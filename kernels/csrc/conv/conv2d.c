@@ -151,22 +151,25 @@ static void im2col_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
   run_rows(job, rhs, &rows, n0, n1);
 }
 
-/* Direct: every output row is a GEMM over the pixels of that row, read in place, a segment a tap. Kernel rows outside the
- * image are left out at both ends, so the taps that remain are consecutive in the packed weights. */
+/* Direct: every output row is a GEMM over the pixels of that row, read in place, a segment a tap, or a segment a kernel row
+ * where neighbouring taps are neighbours in memory. Kernel rows outside the image are left out at both ends, so the taps that
+ * remain are consecutive in the packed weights. */
 static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1) {
   const lt_conv2d_args *c = job->c;
   const int64_t per_image = ceil_div(c->oh, job->pixels), image = block / per_image;
   const int64_t y0 = block % per_image * job->pixels, y1 = min64(c->oh, y0 + job->pixels);
   const int64_t ldx = job->pad_iw ? c->ic : c->ldx, iw = job->pad_iw ? job->pad_iw : c->iw;
   const float *x = job->pad_iw ? (const float *)c->work + job->room * c->threads : (const float *)c->x;
+  const int64_t joined = c->dw == 1 && job->icg == ldx ? c->kw : 1; /* taps in one segment */
   for (int64_t oy = y0; oy < y1; oy++) {
     int64_t seg[MAX_TAPS], taps = 0;
     const int64_t top = oy * c->sh - c->pt;
     const int64_t first = top < 0 ? min64(c->kh, ceil_div(-top, c->dh)) : 0;
     const int64_t end = top < c->ih ? min64(c->kh, (c->ih - 1 - top) / c->dh + 1) : 0;
     for (int64_t ky = first; ky < end; ky++)
-      for (int64_t kx = 0; kx < c->kw; kx++) seg[taps++] = (((image * c->ih + top + ky * c->dh) * iw) + kx * c->dw) * ldx;
-    lt_rows rows = {.a = x + group * job->icg, .lda = c->sw * ldx, .seg = seg, .nseg = taps, .kseg = job->icg, .rows = c->ow};
+      for (int64_t kx = 0; kx < c->kw; kx += joined) seg[taps++] = (((image * c->ih + top + ky * c->dh) * iw) + kx * c->dw) * ldx;
+    lt_rows rows = {.a = x + group * job->icg, .lda = c->sw * ldx, .seg = seg, .nseg = taps, .kseg = joined * job->icg,
+                    .rows = c->ow};
     set_output(job, group, (image * c->oh + oy) * c->ow, &rows);
     lt_gemm_block(rhs, &rows, n0, n1, first * c->kw * job->icg, 0);
   }

@@ -9,6 +9,8 @@
  *   vf_round (to even), vf_floor, vf_ceil
  *   vm; vf_lt, vf_le, vf_eq; vf_blend(m, a, b) = m ? a : b
  *   vf_pow2(n)                  2^n for integral n in [-126, 127]
+ *   vf_scale2(x, n)             x 2^n for integral n in [-252, 254]
+ *   vf_reciprocal(x)            1 / x for normal x and 1 / x, within 2 units in the last place
  *   vf_exponent, vf_mantissa    x = mantissa 2^exponent with 1 <= mantissa < 2, for normal x > 0
  *   vf_hsum, vf_hmax, vf_hmin   across the lanes
  *   va, LT_AK                   LT_AK consecutive k of one row of A, as GEMM bodies want them: va_load(p);

@@ -38,6 +38,11 @@ LT_INLINE vf vf_pow2(vf n) {
   __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
   return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
 }
+LT_INLINE vf vf_scale2(vf x, vf n) { return _mm512_scalef_ps(x, n); }
+LT_INLINE vf vf_reciprocal(vf x) {
+  vf r = _mm512_rcp14_ps(x);
+  return _mm512_mul_ps(r, _mm512_fnmadd_ps(x, r, _mm512_set1_ps(2.0f)));
+}
 LT_INLINE vf vf_exponent(vf x) {
   __m512i e = _mm512_srli_epi32(_mm512_castps_si512(x), 23);
   return _mm512_cvtepi32_ps(_mm512_sub_epi32(e, _mm512_set1_epi32(127)));

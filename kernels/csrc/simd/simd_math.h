@@ -7,10 +7,8 @@
 
 #include "luthier/lt_ops.h"
 
-/* e^x; +inf above 88.72, 0 below -87.33; NaN stays NaN. */
-LT_INLINE vf vf_exp(vf x) {
-  const vf hi = vf_set1(88.7228317f), lo = vf_set1(-87.3365447504019f);
-  vf c = vf_min(hi, vf_max(lo, x));
+/* e^x for x in [-87.33, 88.72]; NaN stays NaN. */
+LT_INLINE vf vf_exp_inside(vf c) {
   vf n = vf_round(vf_mul(c, vf_set1(1.44269504088896341f)));
   vf r = vf_fma(n, vf_set1(-0.693359375f), c);
   r = vf_fma(n, vf_set1(2.12194440e-4f), r);
@@ -21,9 +19,13 @@ LT_INLINE vf vf_exp(vf x) {
   p = vf_fma(p, r, vf_set1(1.6666665459e-1f));
   p = vf_fma(p, r, vf_set1(5.0000001201e-1f));
   p = vf_add(vf_fma(p, vf_mul(r, r), r), vf_set1(1.0f));
-  /* n reaches 128, which has no exponent of its own: split the power in two. */
-  vf h = vf_round(vf_mul(n, vf_set1(0.5f)));
-  p = vf_mul(vf_mul(p, vf_pow2(h)), vf_pow2(vf_sub(n, h)));
+  return vf_scale2(p, n);
+}
+
+/* e^x; +inf above 88.72, 0 below -87.33; NaN stays NaN. */
+LT_INLINE vf vf_exp(vf x) {
+  const vf hi = vf_set1(88.7228317f), lo = vf_set1(-87.3365447504019f);
+  vf p = vf_exp_inside(vf_min(hi, vf_max(lo, x)));
   p = vf_blend(vf_lt(hi, x), vf_set1(INFINITY), p);
   return vf_blend(vf_lt(x, lo), vf_zero(), p);
 }
@@ -65,9 +67,11 @@ LT_INLINE vf vf_log1p(vf t) {
 LT_INLINE vf vf_nanmax(vf a, vf b) { return vf_blend(vf_eq(a, a), vf_max(a, b), a); }
 LT_INLINE vf vf_nanmin(vf a, vf b) { return vf_blend(vf_eq(a, a), vf_min(a, b), a); }
 
-/* 1 / (1 + e^-x) */
+/* 1 / (1 + e^-x). Below -87 it stays at e^-87, so that neither the power nor its reciprocal leaves the normal numbers. */
 LT_INLINE vf vf_sigmoid(vf x) {
-  return vf_div(vf_set1(1.0f), vf_add(vf_set1(1.0f), vf_exp(vf_neg(x))));
+  const vf one = vf_set1(1.0f);
+  vf c = vf_min(vf_set1(87.0f), vf_max(vf_set1(-87.0f), vf_neg(x)));
+  return vf_reciprocal(vf_add(one, vf_exp_inside(c)));
 }
 
 /* tanh by 1 - 2 / (e^2x + 1), and by its odd series near 0, where that form cancels. */

@@ -51,6 +51,12 @@ LT_INLINE vf vf_pow2(vf n) {
   int32x4_t e = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
   return vreinterpretq_f32_s32(vshlq_n_s32(e, 23));
 }
+/* In two steps, because n may be outside the exponents of one factor. */
+LT_INLINE vf vf_scale2(vf x, vf n) {
+  vf half = vf_round(vf_mul(n, vf_set1(0.5f)));
+  return vf_mul(vf_mul(x, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
+}
+LT_INLINE vf vf_reciprocal(vf x) { return vf_div(vf_set1(1.0f), x); }
 LT_INLINE vf vf_exponent(vf x) {
   uint32x4_t e = vshrq_n_u32(vreinterpretq_u32_f32(x), 23);
   return vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(e), vdupq_n_s32(127)));

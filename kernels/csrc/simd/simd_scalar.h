@@ -62,6 +62,12 @@ LT_INLINE vf vf_pow2(vf n) {
   for (int i = 0; i < LT_VL; i++) e[i] = ((int32_t)n[i] + 127) << 23;
   return (vf)e;
 }
+/* In two steps, because n may be outside the exponents of one factor. */
+LT_INLINE vf vf_scale2(vf x, vf n) {
+  vf half = vf_round(vf_mul(n, vf_set1(0.5f)));
+  return vf_mul(vf_mul(x, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
+}
+LT_INLINE vf vf_reciprocal(vf x) { return vf_div(vf_set1(1.0f), x); }
 LT_INLINE vf vf_exponent(vf x) {
   vf r = x;
   vm e = (vm)x >> 23;
