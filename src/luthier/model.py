@@ -11,7 +11,7 @@ import numpy as np
 
 from luthier import onnx_frontend
 from luthier.errors import UnsupportedError
-from luthier.graph import Graph, bind, default_shapes, optimize
+from luthier.graph import Graph, Value, bind, default_shapes, optimize
 
 __all__ = ["Model"]
 
@@ -81,7 +81,7 @@ class Model:
         """
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
-            return optimize(bind(self.graph, shapes, {n: feeds[n] for n in self._by_value}))
+            bound = bind(self.graph, shapes, {n: feeds[n] for n in self._by_value})
         except UnsupportedError:
             small = tuple(
                 name
@@ -90,8 +90,19 @@ class Model:
             )
             if not small or small == self._by_value:
                 raise
-        self._by_value = small
-        return self.specialise(feeds)
+            self._by_value = small
+            return self.specialise(feeds)
+        _detach_constant_inputs(bound)
+        return optimize(bound)
+
+
+def _detach_constant_inputs(graph: Graph) -> None:
+    """Let inputs that were bound by value be inputs that nobody reads, as verified graphs need."""
+    for i, value in enumerate(graph.inputs):
+        if value.is_const:
+            name = value.name
+            value.name = graph.fresh(name)
+            graph.inputs[i] = Value(name, value.dtype, value.shape)
 
 
 def _digest(source: str | os.PathLike[str] | bytes) -> str:

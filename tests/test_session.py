@@ -1,0 +1,147 @@
+"""InferenceSession: its shape, its checks, its plans."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_model
+
+import luthier
+from luthier import session as session_module
+
+
+def image(n: int = 1, h: int = 6, w: int = 7, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, 3, h, w), np.float32)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model.write_model(tmp_path_factory.mktemp("model") / "small.onnx")
+
+
+@pytest.fixture
+def session(path: Path) -> luthier.InferenceSession:
+    return luthier.InferenceSession(path, num_threads=1, records=None)
+
+
+def test_describes_inputs_and_outputs(session: luthier.InferenceSession) -> None:
+    (x,) = session.get_inputs()
+    assert (x.name, x.shape, x.type) == ("x", ["n", 3, "h", "w"], "tensor(float)")
+    assert [o.name for o in session.get_outputs()] == ["scores", "p"]
+
+
+@pytest.mark.parametrize("backends", [("native", "reference"), ("reference",)])
+def test_runs_right_for_any_shape(path: Path, backends: tuple[str, ...]) -> None:
+    session = luthier.InferenceSession(path, num_threads=2, records=None, backends=backends)
+    for shape in ((1, 6, 7), (3, 1, 1), (2, 9, 4)):
+        x = image(*shape)
+        for got, want in zip(session.run(None, {"x": x}), small_model.expected(x), strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_runs_from_bytes(path: Path) -> None:
+    x = image()
+    (scores, _) = luthier.InferenceSession(path.read_bytes(), records=None).run(None, {"x": x})
+    np.testing.assert_allclose(scores, small_model.expected(x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_returns_the_outputs_asked_for(session: luthier.InferenceSession) -> None:
+    x = image()
+    first = session.run(["p", "scores"], {"x": x})
+    assert [a.shape for a in first] == [(1, 8, 1, 1), (1, 5)]
+    kept = first[1].copy()
+    session.run(None, {"x": image(seed=1)})
+    np.testing.assert_array_equal(first[1], kept)  # a later run leaves it alone
+
+
+def test_takes_arrays_of_any_strides(session: luthier.InferenceSession) -> None:
+    x = image(h=7, w=6)
+    turned = x.transpose(0, 1, 3, 2)
+    np.testing.assert_array_equal(
+        session.run(None, {"x": turned})[0], session.run(None, {"x": turned.copy()})[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, "missing inputs: x"),
+        ({"x": image(), "y": image()}, "no input 'y'; the inputs are: x"),
+        ({"x": image().astype(np.float64)}, "input 'x': expected float32, got float64"),
+        ({"x": image()[0]}, r"input 'x': expected \[n, 3, h, w\], got \[3, 6, 7\]"),
+        ({"x": image()[:, :2]}, r"input 'x': expected \[n, 3, h, w\], got \[1, 2, 6, 7\]"),
+    ],
+)
+def test_refuses_feeds_that_do_not_fit(
+    session: luthier.InferenceSession, feeds: dict[str, np.ndarray], message: str
+) -> None:
+    with pytest.raises(luthier.ArgumentError, match=message):
+        session.run(None, feeds)
+
+
+def test_refuses_bad_arguments(path: Path, session: luthier.InferenceSession) -> None:
+    with pytest.raises(luthier.ArgumentError, match="no output 'y'; the outputs are: scores, p"):
+        session.run(["y"], {"x": image()})
+    with pytest.raises(luthier.ArgumentError, match="num_threads must be positive, got 0"):
+        luthier.InferenceSession(path, num_threads=0)
+    with pytest.raises(luthier.ArgumentError, match="unknown backends"):
+        luthier.InferenceSession(path, backends=("gpu",))
+    with pytest.raises(luthier.ArgumentError, match="no backend given"):
+        luthier.InferenceSession(path, backends=())
+
+
+def test_keeps_a_bounded_number_of_plans(
+    session: luthier.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "MAX_PLANS", 2)
+    first, second, third = ({"x": image(h=h)} for h in (1, 2, 3))
+    plan = session.plan(first)
+    session.plan(second)
+    assert session.plan(first) is plan
+    session.plan(third)  # drops the second, which was not used for longest
+    assert session.plan(first) is plan
+    assert session.plan(second) is session.plan(second)
+    assert session.plan(first) is plan
+
+
+def test_may_be_used_by_many_threads(session: luthier.InferenceSession) -> None:
+    xs = [image(h=1 + i % 5, seed=i) for i in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda x: session.run(["scores"], {"x": x})[0], xs))
+    for x, scores in zip(xs, found, strict=True):
+        np.testing.assert_allclose(scores, small_model.expected(x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_default_threads_can_be_set(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_NUM_THREADS", "3")
+    assert luthier.InferenceSession(path, records=None).num_threads == 3
+    monkeypatch.setenv("LUTHIER_NUM_THREADS", "many")
+    with pytest.raises(luthier.ArgumentError, match="LUTHIER_NUM_THREADS"):
+        luthier.InferenceSession(path, records=None)
+
+
+def test_shapes_that_depend_on_values(tmp_path: Path) -> None:
+    """A Reshape to a shape that is an input: one plan for each content of that input."""
+    from onnx import TensorProto, helper, save
+
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"], "reshape")
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [6]),
+            helper.make_tensor_value_info("shape", TensorProto.INT64, [2]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b"])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "r.onnx")
+    session = luthier.InferenceSession(tmp_path / "r.onnx", records=None)
+    x = np.arange(6, dtype=np.float32)
+    for shape in ((2, 3), (3, 2), (2, 3)):
+        (y,) = session.run(None, {"x": x, "shape": np.array(shape)})
+        np.testing.assert_array_equal(y, x.reshape(shape))
