@@ -22,7 +22,7 @@ import msgspec
 from luthier.errors import RecordError
 from luthier.tuner.device import device_of
 from luthier.tuner.measure import LocalMeasurer, Measurer
-from luthier.tuner.record import Config, Device, Result, config_key
+from luthier.tuner.record import Config, Device, Result
 from luthier.tuner.sampling import Effort
 
 __all__ = ["Header", "RecordedSpace", "load_space", "record_space", "save_space"]
@@ -73,12 +73,6 @@ class RecordedSpace:
     def optimum(self) -> float:
         """The least time ratio."""
         return min(o for o in self.outcomes if isinstance(o, float))
-
-    def neighbours(self, config: Config) -> list[Config]:
-        """The legal configs that differ in one knob."""
-        legal = {config_key(c) for c in self.configs}
-        near = ({**config, k: v} for k, values in self.knobs.items() for v in values)
-        return [c for c in near if c != config and config_key(c) in legal]
 
 
 def record_space(

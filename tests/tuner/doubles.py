@@ -38,9 +38,6 @@ class Space:
     version: str = "1"
     seeds: tuple = ()
 
-    def neighbours(self, config: dict) -> list[dict]:
-        return [c for c in self.configs if sum(c[k] != config[k] for k in self.knobs) == 1]
-
 
 def random_space(seed: int) -> Space:
     """A small space with random knobs, of which a random third of the combinations is illegal."""

