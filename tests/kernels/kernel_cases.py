@@ -16,8 +16,33 @@ SIDES = ("end", "start")
 """Where the forbidden page of `guard.guarded` lies."""
 
 EXTREMES = np.array(
-    [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.1e-38, -1.1e-38, 3.4e38]
-    + [-3.4e38, 0.5, -0.5, 1.5, -1.5, 2.5, 1e-20, -1e20, 88.7, 88.8, -87.3, -104.0, 8388609.0],
+    [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1e-45,
+        -1e-45,
+        1.1e-38,
+        -1.1e-38,
+        3.4e38,
+        -3.4e38,
+        0.5,
+        -0.5,
+        1.5,
+        -1.5,
+        2.5,
+        1e-20,
+        -1e20,
+        88.7,
+        88.8,
+        -87.3,
+        -104.0,
+        8388609.0,
+    ],
     np.float32,
 )
 """Zeros, infinities, NaN, denormals, ties, and the ends of the range of exp."""

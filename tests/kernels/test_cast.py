@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_cases import ISAS, SIDES, assert_same_bits, assert_thread_independent, normal, number
-from kernel_cases import run_guarded
+from kernel_cases import (
+    ISAS,
+    SIDES,
+    assert_same_bits,
+    assert_thread_independent,
+    normal,
+    number,
+    run_guarded,
+)
 
 from luthier.errors import ArgumentError, KernelError
 from luthier.kernels import _kernels, cast, reference
@@ -72,8 +79,16 @@ def test_narrowing_rounds_to_even_once(source, isa):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(
     ("source", "target"),
-    [("float32", "float16"), ("float16", "float32"), ("float16", "int8"), ("uint8", "float32")]
-    + [("float32", "uint8"), ("int64", "bool"), ("bool", "bool"), ("float64", "float16")],
+    [
+        ("float32", "float16"),
+        ("float16", "float32"),
+        ("float16", "int8"),
+        ("uint8", "float32"),
+        ("float32", "uint8"),
+        ("int64", "bool"),
+        ("bool", "bool"),
+        ("float64", "float16"),
+    ],
 )
 def test_touches_nothing_else(source, target, side, isa):
     for n in (0, 1, 3, 4, 5, 7, 8, 9, 15, 17, 31, 33, 511, 513):
@@ -105,7 +120,7 @@ def test_unaligned_and_strided():
 
 
 def test_bad_arguments():
-    with pytest.raises(ArgumentError, match="x: expected one of float32.*got 'complex64'"):
+    with pytest.raises(ArgumentError, match=r"x: expected one of float32.*got 'complex64'"):
         cast(np.zeros(2, np.complex64), np.float32)
     with pytest.raises(ArgumentError, match="dtype: expected one of"):
         cast(np.zeros(2, np.float32), np.uint64)

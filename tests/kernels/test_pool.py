@@ -164,8 +164,18 @@ def test_bad_arguments(options, text):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"mode": 3}, {"kh": 0}, {"sw": -1}, {"pt": -1}, {"ldx": 2}, {"n": 1 << 50}, {"dh": 1 << 30}]
-    + [{"isa": 8}, {"y": None}, {"kh": 5, "kw": 5, "pt": 2, "pl": 2, "work": None}],
+    [
+        {"mode": 3},
+        {"kh": 0},
+        {"sw": -1},
+        {"pt": -1},
+        {"ldx": 2},
+        {"n": 1 << 50},
+        {"dh": 1 << 30},
+        {"isa": 8},
+        {"y": None},
+        {"kh": 5, "kw": 5, "pt": 2, "pl": 2, "work": None},
+    ],
     ids=str,
 )
 def test_the_driver_refuses(bad):

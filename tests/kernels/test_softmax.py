@@ -26,8 +26,16 @@ ULPS = 40
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize(
     ("shape", "axis"),
-    [((5, 1000), -1), ((3, 7, 21), 1), ((3, 7, 65), 1), ((9, 2), 0), ((4, 1), 1), ((0, 4), 1)]
-    + [((4, 0), 1), ((17,), 0)],
+    [
+        ((5, 1000), -1),
+        ((3, 7, 21), 1),
+        ((3, 7, 65), 1),
+        ((9, 2), 0),
+        ((4, 1), 1),
+        ((0, 4), 1),
+        ((4, 0), 1),
+        ((17,), 0),
+    ],
     ids=str,
 )
 def test_agrees_with_the_reference(shape, axis, log, isa):

@@ -7,20 +7,20 @@ enum { UNIT, SPLAT, STRIDED };
 
 LT_INLINE vf binary_vector(vf a, vf b, int64_t op) {
   switch (op) {
-  case LT_BINARY_ADD: return vf_add(a, b);
-  case LT_BINARY_SUB: return vf_sub(a, b);
-  case LT_BINARY_MUL: return vf_mul(a, b);
-  case LT_BINARY_DIV: return vf_div(a, b);
-  case LT_BINARY_MIN: return vf_nanmin(a, b);
-  case LT_BINARY_MAX: return vf_nanmax(a, b);
-  case LT_BINARY_SQDIFF: return vf_mul(vf_sub(a, b), vf_sub(a, b));
-  default: { /* LT_BINARY_POW */
-    float x[LT_VL], y[LT_VL];
-    vf_store(x, a);
-    vf_store(y, b);
-    for (int i = 0; i < LT_VL; i++) x[i] = powf(x[i], y[i]);
-    return vf_load(x);
-  }
+    case LT_BINARY_ADD: return vf_add(a, b);
+    case LT_BINARY_SUB: return vf_sub(a, b);
+    case LT_BINARY_MUL: return vf_mul(a, b);
+    case LT_BINARY_DIV: return vf_div(a, b);
+    case LT_BINARY_MIN: return vf_nanmin(a, b);
+    case LT_BINARY_MAX: return vf_nanmax(a, b);
+    case LT_BINARY_SQDIFF: return vf_mul(vf_sub(a, b), vf_sub(a, b));
+    default: { /* LT_BINARY_POW */
+      float x[LT_VL], y[LT_VL];
+      vf_store(x, a);
+      vf_store(y, b);
+      for (int i = 0; i < LT_VL; i++) x[i] = powf(x[i], y[i]);
+      return vf_load(x);
+    }
   }
 }
 
@@ -101,7 +101,7 @@ void LT_FN(lt_binary)(void *context, int64_t begin, int64_t end) {
   const lt_binary_job *job = context;
   while (begin < end) {
     const lt_patch tile = lt_nest_patch(&job->nest, begin, end);
-#define CASE(op)                                                                                                       \
+#define CASE(op) \
   case op: binary_op(job, &tile, op); break
     switch (job->op) {
       CASE(LT_BINARY_ADD);

@@ -1,5 +1,6 @@
-/* Conversions between element types, with the results of NumPy on x86-64: integers wrap; a float is truncated to int32 (to
- * int64 where that is asked for) and then wraps; NaN and what does not fit become the smallest of that integer type. */
+/* Conversions between element types, with the results of NumPy on x86-64: integers wrap; a float is truncated to int32
+ * (to int64 where that is asked for) and then wraps; NaN and what does not fit become the smallest of that integer
+ * type. */
 #include <stdbool.h>
 
 #include "cpu/split.h"
@@ -33,46 +34,46 @@ INLINE int64_t truncate_i64(double v) { return v >= -0x1p63 && v < 0x1p63 ? (int
 /* An element of a type with at most 32 bits. */
 INLINE int32_t load_i32(const void *x, int64_t i, int64_t type) {
   switch (type) {
-  case LT_I8: return ((const int8_t *)x)[i];
-  case LT_U8: return ((const uint8_t *)x)[i];
-  case LT_I16: return ((const int16_t *)x)[i];
-  case LT_U16: return ((const uint16_t *)x)[i];
-  case LT_BOOL: return ((const uint8_t *)x)[i] != 0;
-  default: return ((const int32_t *)x)[i];
+    case LT_I8: return ((const int8_t *)x)[i];
+    case LT_U8: return ((const uint8_t *)x)[i];
+    case LT_I16: return ((const int16_t *)x)[i];
+    case LT_U16: return ((const uint16_t *)x)[i];
+    case LT_BOOL: return ((const uint8_t *)x)[i] != 0;
+    default: return ((const int32_t *)x)[i];
   }
 }
 
 INLINE void store_i32(void *y, int64_t i, int64_t type, int32_t v) {
   switch (type) {
-  case LT_F32: ((float *)y)[i] = (float)v; break;
-  case LT_F64: ((double *)y)[i] = v; break;
-  case LT_I64: ((int64_t *)y)[i] = v; break;
-  case LT_BOOL: ((uint8_t *)y)[i] = v != 0; break;
-  case LT_I8:
-  case LT_U8: ((uint8_t *)y)[i] = (uint8_t)v; break;
-  case LT_I16:
-  case LT_U16: ((uint16_t *)y)[i] = (uint16_t)v; break;
-  default: ((int32_t *)y)[i] = v;
+    case LT_F32: ((float *)y)[i] = (float)v; break;
+    case LT_F64: ((double *)y)[i] = v; break;
+    case LT_I64: ((int64_t *)y)[i] = v; break;
+    case LT_BOOL: ((uint8_t *)y)[i] = v != 0; break;
+    case LT_I8:
+    case LT_U8: ((uint8_t *)y)[i] = (uint8_t)v; break;
+    case LT_I16:
+    case LT_U16: ((uint16_t *)y)[i] = (uint16_t)v; break;
+    default: ((int32_t *)y)[i] = v;
   }
 }
 
 INLINE void store_i64(void *y, int64_t i, int64_t type, int64_t v) {
   switch (type) {
-  case LT_F32: ((float *)y)[i] = (float)v; break;
-  case LT_F64: ((double *)y)[i] = (double)v; break;
-  case LT_I64: ((int64_t *)y)[i] = v; break;
-  case LT_BOOL: ((uint8_t *)y)[i] = v != 0; break;
-  default: store_i32(y, i, type, (int32_t)v);
+    case LT_F32: ((float *)y)[i] = (float)v; break;
+    case LT_F64: ((double *)y)[i] = (double)v; break;
+    case LT_I64: ((int64_t *)y)[i] = v; break;
+    case LT_BOOL: ((uint8_t *)y)[i] = v != 0; break;
+    default: store_i32(y, i, type, (int32_t)v);
   }
 }
 
 INLINE void store_f64(void *y, int64_t i, int64_t type, double v) {
   switch (type) {
-  case LT_F32: ((float *)y)[i] = (float)v; break;
-  case LT_F64: ((double *)y)[i] = v; break;
-  case LT_I64: ((int64_t *)y)[i] = truncate_i64(v); break;
-  case LT_BOOL: ((uint8_t *)y)[i] = v != 0; break;
-  default: store_i32(y, i, type, truncate_i32(v));
+    case LT_F32: ((float *)y)[i] = (float)v; break;
+    case LT_F64: ((double *)y)[i] = v; break;
+    case LT_I64: ((int64_t *)y)[i] = truncate_i64(v); break;
+    case LT_BOOL: ((uint8_t *)y)[i] = v != 0; break;
+    default: store_i32(y, i, type, truncate_i32(v));
   }
 }
 
@@ -93,7 +94,7 @@ INLINE void convert_run(const void *restrict x, void *restrict y, int64_t n, int
 
 INLINE void convert_from(const void *x, void *y, int64_t n, int64_t from, int64_t to) {
   switch (to) {
-#define CASE(type)                                                                                                     \
+#define CASE(type) \
   case type: convert_run(x, y, n, from, type); break;
     TYPES(CASE)
 #undef CASE
@@ -102,7 +103,7 @@ INLINE void convert_from(const void *x, void *y, int64_t n, int64_t from, int64_
 
 static void convert(const void *x, void *y, int64_t n, int64_t from, int64_t to) {
   switch (from) {
-#define CASE(type)                                                                                                     \
+#define CASE(type) \
   case type: convert_from(x, y, n, type, to); break;
     TYPES(CASE)
 #undef CASE

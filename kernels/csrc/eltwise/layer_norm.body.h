@@ -1,9 +1,11 @@
-/* Layer normalisation in two passes: mean, then the variance around it. Sums are float within a block, double across. */
+/* Layer normalisation in two passes: mean, then the variance around it. Sums are float within a block, double across.
+ */
 #include "eltwise/sum.h"
 
 LT_INLINE double row_sum(const float *x, int64_t n, int64_t op, float shift) {
   double total = 0;
-  for (int64_t i = 0; i < n; i += SUM_BLOCK) total += block_sum(x + i, n - i < SUM_BLOCK ? n - i : SUM_BLOCK, op, shift);
+  for (int64_t i = 0; i < n; i += SUM_BLOCK)
+    total += block_sum(x + i, n - i < SUM_BLOCK ? n - i : SUM_BLOCK, op, shift);
   return total;
 }
 

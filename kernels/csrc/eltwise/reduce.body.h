@@ -86,14 +86,14 @@ LT_INLINE void extreme_strip(const float *x, float *y, int64_t count, int64_t pi
   if (c < width) vf_store_n(y + c, fold_rows(x + c, count, pitch, width - c, op), width - c);
 }
 
-#define CASES(CASE)                                                                                                    \
-  CASE(LT_REDUCE_SUM)                                                                                                  \
-  CASE(LT_REDUCE_MEAN)                                                                                                 \
-  CASE(LT_REDUCE_MAX)                                                                                                  \
-  CASE(LT_REDUCE_MIN)                                                                                                  \
-  CASE(LT_REDUCE_PROD)                                                                                                 \
-  CASE(LT_REDUCE_L1)                                                                                                   \
-  CASE(LT_REDUCE_L2)                                                                                                   \
+#define CASES(CASE)    \
+  CASE(LT_REDUCE_SUM)  \
+  CASE(LT_REDUCE_MEAN) \
+  CASE(LT_REDUCE_MAX)  \
+  CASE(LT_REDUCE_MIN)  \
+  CASE(LT_REDUCE_PROD) \
+  CASE(LT_REDUCE_L1)   \
+  CASE(LT_REDUCE_L2)   \
   CASE(LT_REDUCE_SUM_SQUARE)
 
 void LT_FN(lt_reduce_rows)(void *context, int64_t begin, int64_t end) {
@@ -102,7 +102,8 @@ void LT_FN(lt_reduce_rows)(void *context, int64_t begin, int64_t end) {
     const float *x = (const float *)args->x + row * args->count;
     float *y = (float *)args->y + row;
     switch (args->op) {
-#define ROW(op) case op: *y = reduce_row(x, args->count, op); break;
+#define ROW(op) \
+  case op: *y = reduce_row(x, args->count, op); break;
       CASES(ROW)
 #undef ROW
     }
@@ -118,12 +119,12 @@ void LT_FN(lt_reduce_columns)(void *context, int64_t begin, int64_t end) {
     const float *x = (const float *)args->x + outer * args->count * args->inner + first;
     float *y = (float *)args->y + outer * args->inner + first;
     switch (args->op) {
-#define STRIP(op)                                                                                                      \
-  case op:                                                                                                             \
-    if (is_extreme(op))                                                                                                \
-      extreme_strip(x, y, args->count, args->inner, width, op);                                                        \
-    else                                                                                                               \
-      reduce_strip(x, y, args->count, args->inner, width, op);                                                         \
+#define STRIP(op)                                               \
+  case op:                                                      \
+    if (is_extreme(op))                                         \
+      extreme_strip(x, y, args->count, args->inner, width, op); \
+    else                                                        \
+      reduce_strip(x, y, args->count, args->inner, width, op);  \
     break;
       CASES(STRIP)
 #undef STRIP

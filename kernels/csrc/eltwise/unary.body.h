@@ -11,20 +11,20 @@ LT_INLINE vf each_lane(vf x, float (*fn)(float)) {
 
 LT_INLINE vf unary_vector(vf x, int64_t op) {
   switch (op) {
-  case LT_UNARY_NEG: return vf_neg(x);
-  case LT_UNARY_ABS: return vf_abs(x);
-  case LT_UNARY_SQRT: return vf_sqrt(x);
-  case LT_UNARY_RECIPROCAL: return vf_div(vf_set1(1.0f), x);
-  case LT_UNARY_EXP: return vf_exp(x);
-  case LT_UNARY_LOG: return vf_log(x);
-  case LT_UNARY_ERF: return vf_erf(x);
-  case LT_UNARY_FLOOR: return vf_floor(x);
-  case LT_UNARY_CEIL: return vf_ceil(x);
-  case LT_UNARY_ROUND: return vf_round(x);
-  case LT_UNARY_SOFTPLUS: return vf_add(vf_max(vf_zero(), x), vf_log1p(vf_exp(vf_neg(vf_abs(x)))));
-  case LT_UNARY_SIN: return each_lane(x, sinf);
-  case LT_UNARY_COS: return each_lane(x, cosf);
-  default: return x;
+    case LT_UNARY_NEG: return vf_neg(x);
+    case LT_UNARY_ABS: return vf_abs(x);
+    case LT_UNARY_SQRT: return vf_sqrt(x);
+    case LT_UNARY_RECIPROCAL: return vf_div(vf_set1(1.0f), x);
+    case LT_UNARY_EXP: return vf_exp(x);
+    case LT_UNARY_LOG: return vf_log(x);
+    case LT_UNARY_ERF: return vf_erf(x);
+    case LT_UNARY_FLOOR: return vf_floor(x);
+    case LT_UNARY_CEIL: return vf_ceil(x);
+    case LT_UNARY_ROUND: return vf_round(x);
+    case LT_UNARY_SOFTPLUS: return vf_add(vf_max(vf_zero(), x), vf_log1p(vf_exp(vf_neg(vf_abs(x)))));
+    case LT_UNARY_SIN: return each_lane(x, sinf);
+    case LT_UNARY_COS: return each_lane(x, cosf);
+    default: return x;
   }
 }
 
@@ -45,7 +45,7 @@ LT_INLINE void unary_run(const lt_unary_args *args, int64_t begin, int64_t end, 
 void LT_FN(lt_unary)(void *context, int64_t begin, int64_t end) {
   const lt_unary_args *args = context;
   if (args->op == LT_UNARY_IDENTITY) {
-#define CASE(act)                                                                                                      \
+#define CASE(act) \
   case act: unary_run(args, begin, end, LT_UNARY_IDENTITY, act); break
     switch (args->act) {
       CASE(LT_ACT_NONE);
@@ -61,7 +61,7 @@ void LT_FN(lt_unary)(void *context, int64_t begin, int64_t end) {
     }
 #undef CASE
   } else if (args->act == LT_ACT_NONE) {
-#define CASE(op)                                                                                                       \
+#define CASE(op) \
   case op: unary_run(args, begin, end, op, LT_ACT_NONE); break
     switch (args->op) {
       CASE(LT_UNARY_NEG);

@@ -10,8 +10,8 @@ typedef struct {
 } where_job;
 
 /* `size` is a constant wherever this is inlined; so are the strides of the common case. */
-LT_BITS_INLINE void select_row(const where_job *job, const int64_t at[LT_NEST_ARRAYS], int64_t n, int64_t sc, int64_t sa,
-                       int64_t sb, int64_t size) {
+LT_BITS_INLINE void select_row(const where_job *job, const int64_t at[LT_NEST_ARRAYS], int64_t n, int64_t sc,
+                               int64_t sa, int64_t sb, int64_t size) {
   const uint8_t *c = (const uint8_t *)job->args->c + at[COND];
   const void *a = job->args->a, *b = job->args->b;
   void *y = job->args->y;
@@ -40,10 +40,10 @@ static void where_part(void *context, int64_t begin, int64_t end) {
   while (begin < end) {
     const lt_patch tile = lt_nest_patch(&job->nest, begin, end);
     switch (job->args->size) {
-    case 1: select_tile(job, &tile, 1); break;
-    case 2: select_tile(job, &tile, 2); break;
-    case 4: select_tile(job, &tile, 4); break;
-    case 8: select_tile(job, &tile, 8); break;
+      case 1: select_tile(job, &tile, 1); break;
+      case 2: select_tile(job, &tile, 2); break;
+      case 4: select_tile(job, &tile, 4); break;
+      case 8: select_tile(job, &tile, 8); break;
     }
     begin += tile.rows * tile.cols;
   }
@@ -56,7 +56,8 @@ int64_t lt_where_work(const void *args) {
 
 int lt_where_run(const void *args) {
   const lt_where_args *a = args;
-  const int64_t dims[] = LT_SIX(a, d), c_strides[] = LT_SIX(a, c), a_strides[] = LT_SIX(a, a), b_strides[] = LT_SIX(a, b);
+  const int64_t dims[] = LT_SIX(a, d), c_strides[] = LT_SIX(a, c), a_strides[] = LT_SIX(a, a),
+                b_strides[] = LT_SIX(a, b);
   where_job job = {.args = a};
   if (!lt_is_element_size(a->size)) return LT_BAD_ARGUMENT;
   if (!lt_nest_init(&job.nest, dims)) return LT_BAD_ARGUMENT;

@@ -12,8 +12,8 @@ typedef struct {
 
 /* `vectors` vectors of channels; n < LT_VL only with one vector. Averages if `average`. Everything but the window is a
  * constant wherever this is inlined, and for small windows rows and cols are as well. */
-LT_INLINE void pool_vectors(const pool_window *w, int64_t rows, int64_t cols, float *y, int64_t i, int64_t n, int vectors,
-                            int average) {
+LT_INLINE void pool_vectors(const pool_window *w, int64_t rows, int64_t cols, float *y, int64_t i, int64_t n,
+                            int vectors, int average) {
   vf acc[4];
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; v++) acc[v] = average ? vf_zero() : vf_set1(-INFINITY);

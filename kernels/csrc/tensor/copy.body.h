@@ -21,22 +21,20 @@ typedef int32_t lane_index __attribute__((vector_size(4 * LT_VL)));
 #define SHUFFLE(a, b, F, s) __builtin_shuffle(a, b, (lane_index){LANES(F, s)})
 #endif
 
-#define EXCHANGE(s)                                                                                                    \
-  _Pragma("GCC unroll 16") for (int i = 0; i < LT_VL; i++) if (!(i & (s))) {                                           \
-    const vf a = v[i], b = v[i + (s)];                                                                                 \
-    v[i] = SHUFFLE(a, b, LOW, s);                                                                                      \
-    v[i + (s)] = SHUFFLE(a, b, HIGH, s);                                                                               \
+#define EXCHANGE(s)                                                          \
+  _Pragma("GCC unroll 16") for (int i = 0; i < LT_VL; i++) if (!(i & (s))) { \
+    const vf a = v[i], b = v[i + (s)];                                       \
+    v[i] = SHUFFLE(a, b, LOW, s);                                            \
+    v[i + (s)] = SHUFFLE(a, b, HIGH, s);                                     \
   }
 
 /* Transpose a square of LT_VL vectors: in step s, squares of s by s beside the diagonal change places. */
-LT_INLINE void transpose_square(vf v[LT_VL]) {
-  EXCHANGE(1)
-  EXCHANGE(2)
+LT_INLINE void transpose_square(vf v[LT_VL]){EXCHANGE(1) EXCHANGE(2)
 #if LT_VL >= 8
-  EXCHANGE(4)
+                                                 EXCHANGE(4)
 #endif
 #if LT_VL >= 16
-  EXCHANGE(8)
+                                                     EXCHANGE(8)
 #endif
 }
 

@@ -41,7 +41,7 @@ static bool arrange_transpose(lt_nest *nest) {
 lt_copy_block lt_copy_find_block(const lt_copy_job *job, int64_t unit) {
   const lt_nest *nest = &job->nest;
   const int c = nest->rank - 1, r = nest->rank - 2;
-  const int64_t row = unit % job->row_blocks * LT_COPY_BLOCK_ROWS;
+  const int64_t row = unit % job->row_blocks * job->block_rows;
   const int64_t col = unit / job->row_blocks % job->col_blocks * LT_COPY_BLOCK_COLS;
   const int64_t position = unit / job->row_blocks / job->col_blocks * nest->dim[r] * nest->dim[c];
   const lt_patch patch = lt_nest_patch(nest, position, nest->count);
@@ -49,7 +49,7 @@ lt_copy_block lt_copy_find_block(const lt_copy_job *job, int64_t unit) {
   return (lt_copy_block){
       .x = patch.offset[LT_COPY_X] + row + col * nest->stride[LT_COPY_X][c],
       .y = patch.offset[LT_COPY_Y] + row * nest->stride[LT_COPY_Y][r] + col,
-      .rows = rows < LT_COPY_BLOCK_ROWS ? rows : LT_COPY_BLOCK_ROWS,
+      .rows = rows < job->block_rows ? rows : job->block_rows,
       .cols = cols < LT_COPY_BLOCK_COLS ? cols : LT_COPY_BLOCK_COLS,
   };
 }
@@ -61,18 +61,18 @@ LT_BITS_INLINE void transpose_blocks(const lt_copy_job *job, int64_t begin, int6
     const lt_copy_block block = lt_copy_find_block(job, unit);
     for (int64_t c = 0; c < block.cols; c++)
       for (int64_t r = 0; r < block.rows; r++)
-        lt_store_bits(job->y, block.y + r * y_step + c, size,
-                      lt_load_bits(job->x, block.x + r + c * x_step, size));
+        lt_store_bits(job->y, block.y + r * y_step + c, size, lt_load_bits(job->x, block.x + r + c * x_step, size));
   }
 }
 
-/* The transposing copy of sizes other than 4. */
+/* The transposing copy of few rows or columns, or of elements that have no form in registers. */
 static void transpose_part(void *context, int64_t begin, int64_t end) {
   const lt_copy_job *job = context;
   switch (job->size) {
-  case 1: transpose_blocks(job, begin, end, 1); break;
-  case 2: transpose_blocks(job, begin, end, 2); break;
-  case 8: transpose_blocks(job, begin, end, 8); break;
+    case 1: transpose_blocks(job, begin, end, 1); break;
+    case 2: transpose_blocks(job, begin, end, 2); break;
+    case 4: transpose_blocks(job, begin, end, 4); break;
+    case 8: transpose_blocks(job, begin, end, 8); break;
   }
 }
 
@@ -96,10 +96,10 @@ static void copy_part(void *context, int64_t begin, int64_t end) {
   while (begin < end) {
     const lt_patch patch = lt_nest_patch(&job->nest, begin, end);
     switch (job->size) {
-    case 1: copy_patch(job, &patch, 1); break;
-    case 2: copy_patch(job, &patch, 2); break;
-    case 4: copy_patch(job, &patch, 4); break;
-    case 8: copy_patch(job, &patch, 8); break;
+      case 1: copy_patch(job, &patch, 1); break;
+      case 2: copy_patch(job, &patch, 2); break;
+      case 4: copy_patch(job, &patch, 4); break;
+      case 8: copy_patch(job, &patch, 8); break;
     }
     begin += patch.rows * patch.cols;
   }
@@ -129,9 +129,12 @@ int lt_copy_run(const void *args) {
     return LT_OK;
   }
   const int64_t rows = nest->dim[nest->rank - 2], cols = nest->dim[nest->rank - 1];
-  job.row_blocks = (rows + LT_COPY_BLOCK_ROWS - 1) / LT_COPY_BLOCK_ROWS;
+  job.block_rows = cols < LT_COPY_BLOCK_COLS ? LT_COPY_BLOCK / cols : LT_COPY_BLOCK_ROWS;
+  job.row_blocks = (rows + job.block_rows - 1) / job.block_rows;
   job.col_blocks = (cols + LT_COPY_BLOCK_COLS - 1) / LT_COPY_BLOCK_COLS;
   const int64_t units = nest->count / rows / cols * job.row_blocks * job.col_blocks;
-  lt_split(a->threads, units, nest->count / units, a->size == 4 ? lt_copy_transpose_parts[a->isa] : transpose_part, &job);
+  const bool narrow = rows < LT_COPY_NARROW || cols < LT_COPY_NARROW;
+  lt_part_fn *part = a->size == 4 && !narrow ? lt_copy_transpose_parts[a->isa] : transpose_part;
+  lt_split(a->threads, units, nest->count / units, part, &job);
   return LT_OK;
 }

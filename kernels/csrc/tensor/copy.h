@@ -6,15 +6,20 @@
 
 enum { LT_COPY_X, LT_COPY_Y }; /* the arrays of the nest */
 
-/* A transposing copy is done in blocks of the two innermost loops: a cache line of 4-byte elements along the rows, which x
- * has contiguous, by as many columns, which y has contiguous, as leave both sides of the block in L1. */
+/* A transposing copy is done in blocks of the two innermost loops, of about this many elements: both sides of a block
+ * stay in L1. The rows, which x has contiguous, are at least a cache line of 4-byte elements; y has the columns
+ * contiguous. */
+#define LT_COPY_BLOCK 4096
 #define LT_COPY_BLOCK_ROWS 16
-#define LT_COPY_BLOCK_COLS 256
+#define LT_COPY_BLOCK_COLS (LT_COPY_BLOCK / LT_COPY_BLOCK_ROWS)
+
+/* Fewer rows or columns are copied one by one: partial vectors would cost more. */
+#define LT_COPY_NARROW 8
 
 typedef struct {
   lt_nest nest;
   int64_t size;
-  int64_t row_blocks, col_blocks; /* of a transposing copy */
+  int64_t block_rows, row_blocks, col_blocks; /* of a transposing copy */
   const char *x;
   char *y;
 } lt_copy_job;

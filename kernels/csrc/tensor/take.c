@@ -44,10 +44,10 @@ LT_BITS_INLINE void take_units(const lt_take_args *a, int64_t begin, int64_t end
 static void take_part(void *context, int64_t begin, int64_t end) {
   const lt_take_args *a = context;
   switch (a->size) {
-  case 1: take_units(a, begin, end, 1); break;
-  case 2: take_units(a, begin, end, 2); break;
-  case 4: take_units(a, begin, end, 4); break;
-  case 8: take_units(a, begin, end, 8); break;
+    case 1: take_units(a, begin, end, 1); break;
+    case 2: take_units(a, begin, end, 2); break;
+    case 4: take_units(a, begin, end, 4); break;
+    case 8: take_units(a, begin, end, 8); break;
   }
 }
 
