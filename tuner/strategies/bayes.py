@@ -19,6 +19,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from skopt import Optimizer
 from skopt.learning import ExtraTreesRegressor, GaussianProcessRegressor
 from skopt.space import Categorical, Integer
+from threadpoolctl import ThreadpoolController
 
 from luthier.tuner.record import Config
 from luthier.tuner.strategies.base import Space, Strategy
@@ -63,6 +64,8 @@ class BayesSearch(Strategy):
             name: {value: rank for rank, value in enumerate(_ordered(space.knobs[name]))}
             for name in self._names
         }
+        # Threads do not pay for such small matrices, and would disturb what is measured.
+        self._threads = ThreadpoolController()
         self._gp: Any = None
         self._gp_points = 0
         self._steps = 0
@@ -90,21 +93,27 @@ class BayesSearch(Strategy):
     def _choose(self, source: str, ok: list[int], candidates: list[int]) -> int:
         """The candidate of the largest expected improvement; for descent, of the best mean."""
         self.source = source
+        with self._threads.limit(limits=1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a degenerate posterior only costs a trial
+            score, mean = self._score(source, ok, candidates)
+        at = int(np.argmax(score))
+        self.prediction = math.exp(float(mean[at]))
+        return candidates[at]
+
+    def _score(
+        self, source: str, ok: list[int], candidates: list[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """For each candidate the criterion, and the expected logarithm of the time ratio."""
         y = [math.log(self._results[i].ratio or 1.0) for i in ok]
         optimizer = self._fit(source, [self._point(i) for i in ok], y)
         model, space = optimizer.models[-1], optimizer.space
         points = space.transform([self._point(i) for i in candidates])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a degenerate posterior only costs a trial
-            mean, std = model.predict(points, return_std=True)
+        mean, std = model.predict(points, return_std=True)
         value = np.exp(-mean)  # the expected speed
         if source != "descent":
             # Where no improvement is expected any more, the speed decides.
             value = _expected_improvement(min(y), mean, std) + NEGLIGIBLE * value
-        score = value * self._works(space, points)
-        at = int(np.argmax(score))
-        self.prediction = math.exp(float(mean[at]))
-        return candidates[at]
+        return value * self._works(space, points), mean
 
     def _fit(self, source: str, x: list[list[Any]], y: list[float]) -> Optimizer:
         gp = source == "gp"
