@@ -296,6 +296,7 @@ def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
             pack = rows * k / lanes * (1.5 if w.c // w.groups >= lanes else 3)
         elif direct and any(w.pads):
             pack = 2.0 * w.n * w.h * w.w * w.c / lanes
+    rate = _fma_rate(target, config["isa"])
     tiles = -(-rows // mr)
     low, more = divmod(rows, tiles) if tiles else (0, 0)
     total = 0.0
@@ -304,7 +305,7 @@ def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
         if not vectors or not panels:
             continue
         for count, height in ((tiles - more, low), (more, low + 1)):
-            step = max(height * vectors / 2, (height + vectors) / 2, 2.0)
+            step = max(height * vectors / rate, (height + vectors) / 2, 2.0)
             if stride and stride % 2048 == 0 and height > 8:
                 step *= 1.25
             segments = 1
@@ -312,6 +313,13 @@ def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
                 segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
             total += panels * count * (step * k + 4 * segments + height * vectors + 10)
     return lines * total + pack
+
+
+def _fma_rate(target: Target, isa: str) -> int:
+    """Vector multiply-adds a cycle. Zen 4 (family 25) runs 512-bit operations in two passes (AMD,
+    Software Optimization Guide for the Zen 4 Microarchitecture, 2023)."""
+    halved = isa == "avx512" and target.core.startswith("amd-25")
+    return 1 if halved else 2
 
 
 # -- depthwise -----------------------------------------------------------------------------------
