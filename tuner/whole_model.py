@@ -20,6 +20,8 @@ __all__ = ["Comparison", "compare", "judge", "remember"]
 
 Run = Callable[[], Any]
 
+PATIENCE = 3
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -39,7 +41,7 @@ def compare(
     *,
     seconds: float = 3.0,
     least: int = 7,
-    most: int = 60,
+    most: int = 200,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Compare two callables by interleaved rounds: tuned, untuned, untuned, tuned.
@@ -96,8 +98,8 @@ def judge(
 ) -> tuple[frozenset[str], Comparison | None]:
     """Find which tuned configs to keep, by running the whole model.
 
-    All that won are tried first. While the model is not faster with confidence, the less certain
-    half is given up.
+    All that won are tried first, with more patience if it looks faster but not with confidence.
+    While the model is not faster with confidence, the less certain half is given up.
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ def judge(
         Makes the model's run with the tuned configs of the given workload keys, and defaults for
         all others.
     seconds : float
-        For each comparison.
+        For each comparison; the patient one takes three times as long.
     compare : callable
         As `luthier.tuner.whole_model.compare`.
 
@@ -119,9 +121,14 @@ def judge(
     """
     winners = sorted((t for t in tasks if t.won), key=lambda t: t.interval[2])
     untuned = build(frozenset()) if winners else None
+    patient = True
     while winners:
         kept = frozenset(t.task.key for t in winners)
-        found = compare(build(kept), untuned, seconds=seconds)
+        tuned = build(kept)
+        found = compare(tuned, untuned, seconds=seconds)
+        if patient and found.ratio < 1 <= found.hi:
+            found = compare(tuned, untuned, seconds=PATIENCE * seconds)
+        patient = False
         if found.hi < 1:
             return kept, found
         winners = winners[: len(winners) // 2]

@@ -46,7 +46,7 @@ def test_compare(ratio: float) -> None:
 def test_compare_keeps_to_its_rounds() -> None:
     clock = Clock()
     assert compare(clock.run("t", 9), clock.run("u", 9), seconds=1, clock=clock).rounds == 7
-    assert compare(clock.run("t", 1e-6), clock.run("u", 1e-6), clock=clock).rounds == 60
+    assert compare(clock.run("t", 1e-6), clock.run("u", 1e-6), clock=clock).rounds == 200
 
 
 def reports(bounds: dict[str, float]) -> list[TaskReport]:
@@ -93,6 +93,19 @@ def test_the_less_certain_half_is_given_up_first() -> None:
     bounds = {"a": 0.5, "b": 0.6, "c": 0.97, "d": 0.98}
     kept, found = judged(bounds, {"a": 0.5, "b": 0.9, "c": 2.0, "d": 2.0})
     assert kept == {"a", "b"}
+    assert found.hi < 1
+
+
+def test_a_close_call_gets_more_time() -> None:
+    spent: list[float] = []
+
+    def noisy(tuned: str, untuned: str, *, seconds: float) -> Comparison:
+        spent.append(seconds)
+        width = 0.1 / seconds
+        return Comparison(0.95, 0.95 - width, 0.95 + width, 0.95, 1.0, 7)
+
+    kept, found = judge(reports({"a": 0.5}), lambda kept: "", seconds=1.0, compare=noisy)
+    assert (kept, spent) == ({"a"}, [1.0, 3.0])
     assert found.hi < 1
 
 
