@@ -1,10 +1,10 @@
 /* NHWC convolution as a GEMM: rows are output pixels, columns output channels, k runs over (kh, kw, ic). */
-#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "../cpu/cpu.h"
 #include "../cpu/num.h"
+#include "../cpu/split.h"
 #include "../cpu/threads.h"
 #include "../gemm/gemm.h"
 #include "luthier/lt_ops.h"
@@ -17,6 +17,7 @@ typedef struct {
   int64_t icg, ocg;               /* channels per group */
   int64_t pixels;                 /* rows of one block: mc output pixels, or mc rows of the image (direct) */
   int64_t m_blocks, n_blocks, nc; /* of one group */
+  int64_t threads;
   int64_t ld_rows;                /* im2col: distance between packed rows */
   int64_t room;                   /* im2col: floats of packed rows for each thread */
   int64_t pad_iw;                 /* direct: width of the padded copy, 0 if the input is read in place */
@@ -26,14 +27,21 @@ static int needs_padding(const lt_conv2d_args *c) {
   return c->pl > 0 || (c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1 - c->pl > c->iw;
 }
 
+/* Whether every size is positive and no index overflows. */
+static int conv_fits(const lt_conv2d_args *c) {
+  const int64_t positive[] = {c->ih, c->iw, c->ic, c->oh, c->ow, c->oc, c->kh, c->kw, c->sh, c->sw, c->dh, c->dw,
+                              c->groups, c->mc, c->nc, c->kc, c->threads};
+  for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
+    if (positive[i] < 1 || positive[i] > INT32_MAX) return 0;
+  const int64_t n = max64(1, c->n);
+  return c->n >= 0 && c->pt >= 0 && c->pt <= INT32_MAX && c->pl >= 0 && c->pl <= INT32_MAX && LT_FITS(c->prefetch) &&
+         LT_FITS(n, c->ih, c->iw, c->ldx) && LT_FITS(n, c->oh, c->ow, c->ldy) && LT_FITS(n, c->oh, c->ow, c->ldr) &&
+         LT_FITS(c->kh, c->kw, c->ic, c->oc) && LT_FITS(c->oh, c->sh) && LT_FITS(c->ow, c->sw) && LT_FITS(c->kh, c->dh) &&
+         LT_FITS(c->kw, c->dw);
+}
+
 static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
-  const int64_t dims[] = {c->ih, c->iw, c->ic, c->oh, c->ow, c->oc, c->kh, c->kw, c->sh, c->sw, c->dh, c->dw,
-                          c->groups, c->mc, c->nc, c->kc};
-  for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-    if (dims[i] < 1 || dims[i] > INT32_MAX) return LT_BAD_ARGUMENT;
-  if (c->n < 0 || c->n > INT32_MAX || c->pt < 0 || c->pl < 0 || c->threads < 1 || c->threads > LT_MAX_THREADS ||
-      c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc)
-    return LT_BAD_ARGUMENT;
+  if (!conv_fits(c) || c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc) return LT_BAD_ARGUMENT;
   job->c = c;
   job->icg = c->ic / c->groups;
   job->ocg = c->oc / c->groups;
@@ -43,10 +51,12 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
   if (status) return status;
   job->nc = round_up(min64(c->nc, job->ocg), c->nv * job->rhs.lanes);
   job->n_blocks = ceil_div(job->ocg, job->nc);
+  job->threads = min64(c->threads, LT_MAX_THREADS);
   job->ld_rows = job->room = job->pad_iw = 0;
   switch (c->algo) {
     case LT_CONV_POINTWISE:
-      if (c->kh != 1 || c->kw != 1 || c->sh != 1 || c->sw != 1 || c->ih != c->oh || c->iw != c->ow) return LT_BAD_ARGUMENT;
+      if (c->kh != 1 || c->kw != 1 || c->sh != 1 || c->sw != 1 || c->pt || c->pl || c->ih != c->oh || c->iw != c->ow)
+        return LT_BAD_ARGUMENT;
       job->pixels = min64(c->mc, max64(1, c->n * c->oh * c->ow));
       job->m_blocks = ceil_div(c->n * c->oh * c->ow, job->pixels);
       return LT_OK;
@@ -55,13 +65,13 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
       job->m_blocks = c->n * ceil_div(c->oh * c->ow, job->pixels);
       job->ld_rows = (round_up(job->rhs.k, 16) / 16 | 1) * 16;
       job->room = job->pixels * job->ld_rows;
-      return LT_OK;
+      return LT_FITS(job->pixels, job->ld_rows) ? LT_OK : LT_BAD_ARGUMENT;
     case LT_CONV_DIRECT:
       if (c->kh * c->kw > MAX_TAPS) return LT_BAD_ARGUMENT;
       job->pixels = min64(c->mc, c->oh);
       job->m_blocks = c->n * ceil_div(c->oh, job->pixels);
       if (needs_padding(c)) job->pad_iw = max64((c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1, c->pl + c->iw);
-      return LT_OK;
+      return LT_FITS(max64(1, c->n), c->ih, job->pad_iw, c->ic) ? LT_OK : LT_BAD_ARGUMENT;
     default: return LT_BAD_ARGUMENT;
   }
 }
@@ -70,7 +80,7 @@ int64_t lt_conv2d_work(const void *args) {
   const lt_conv2d_args *c = args;
   conv_job job;
   if (conv_plan(c, &job)) return 0;
-  return (job.room * c->threads + job.pad_iw * c->n * c->ih * c->ic) * (int64_t)sizeof(float);
+  return (job.room * job.threads + job.pad_iw * c->n * c->ih * c->ic) * (int64_t)sizeof(float);
 }
 
 /* The K values of output pixel (oy, ox) of image x, as one packed row; zeros where the window is outside. */
@@ -159,7 +169,7 @@ static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
   const int64_t per_image = ceil_div(c->oh, job->pixels), image = block / per_image;
   const int64_t y0 = block % per_image * job->pixels, y1 = min64(c->oh, y0 + job->pixels);
   const int64_t ldx = job->pad_iw ? c->ic : c->ldx, iw = job->pad_iw ? job->pad_iw : c->iw;
-  const float *x = job->pad_iw ? (const float *)c->work + job->room * c->threads : (const float *)c->x;
+  const float *x = job->pad_iw ? c->work : c->x;
   const int64_t joined = c->dw == 1 && job->icg == ldx ? c->kw : 1; /* taps in one segment */
   for (int64_t oy = y0; oy < y1; oy++) {
     int64_t seg[MAX_TAPS], taps = 0;
@@ -199,7 +209,7 @@ static void pad_task(void *context, int64_t line, int thread) {
   const lt_conv2d_args *c = job->c;
   const int64_t ic = c->ic, right = job->pad_iw - c->pl - c->iw;
   const float *src = (const float *)c->x + line * c->iw * c->ldx;
-  float *dst = (float *)c->work + job->room * c->threads + line * job->pad_iw * ic;
+  float *dst = (float *)c->work + line * job->pad_iw * ic;
   memset(dst, 0, (size_t)(c->pl * ic) * sizeof *dst);
   dst += c->pl * ic;
   if (c->ldx == ic) {
@@ -218,7 +228,7 @@ int lt_conv2d_run(const void *args) {
   if (c->n == 0) return LT_OK;
   if (!c->x || !c->w || !c->y) return LT_BAD_ARGUMENT;
   if (!c->work && lt_conv2d_work(c) > 0) return LT_NO_WORKSPACE;
-  if (job.pad_iw) lt_parallel_for(c->threads, c->n * c->ih, pad_task, &job);
-  lt_parallel_for(c->threads, c->groups * job.m_blocks * job.n_blocks, conv_task, &job);
+  if (job.pad_iw) lt_parallel_for(job.threads, c->n * c->ih, pad_task, &job);
+  lt_parallel_for(job.threads, c->groups * job.m_blocks * job.n_blocks, conv_task, &job);
   return LT_OK;
 }

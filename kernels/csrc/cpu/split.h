@@ -13,6 +13,10 @@
 /* The product of n sizes, or -1 if one is negative or the product exceeds LT_MAX_ELEMENTS. */
 int64_t lt_product(const int64_t *dims, int n);
 
+/* Whether the product of these sizes exists in that sense: LT_FITS(rows, columns). */
+#define LT_FITS(...) \
+  (lt_product((const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)) >= 0)
+
 /* Computes the units [begin, end) of an operator. */
 typedef void lt_part_fn(void *context, int64_t begin, int64_t end);
 

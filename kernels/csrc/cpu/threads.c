@@ -2,29 +2,29 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
-/* A region is published by bumping the epoch in `state` with the OPEN bit set. Workers join by adding one to its
- * lowest bits while it is open; the caller works too, closes the region when no index is left, and waits only for
- * the workers that joined: one that the system has not scheduled yet never delays it. */
-#define JOINED_MASK UINT64_C(0xffff)
-#define OPEN UINT64_C(0x10000)
-#define EPOCH UINT64_C(0x20000)
+/* A region is published by a new epoch in `state`, with the number of free seats in its lowest bits. A worker joins by taking
+ * a seat, whose number is its thread number; the caller works too, takes the seats that are left away when no index is, and
+ * waits only for the workers that joined: one that the system has not scheduled yet never delays it. */
+#define SEATS UINT64_C(0xffff)
+#define EPOCH UINT64_C(0x10000)
 
-/* How long an idle worker spins before it sleeps: about 50 microseconds. */
+/* How long a waiting thread spins before it yields or sleeps: about 50 microseconds. */
 #define SPINS 1000
 
 static struct {
   _Alignas(64) _Atomic uint64_t state;
   _Alignas(64) _Atomic int64_t next; /* the next index to claim */
   _Alignas(64) _Atomic int64_t left; /* workers that have finished the region */
-  _Alignas(64) lt_task_fn fn;
+  _Alignas(64) _Atomic int busy;     /* a caller owns the pool: it alone writes what follows */
+  _Atomic int sleepers;
+  int64_t workers;
+  /* The region. Workers read it only from a seat, and the caller waits for all of those. */
+  lt_task_fn fn;
   void *context;
   int64_t count;
-  int64_t most; /* workers that may join */
-  _Atomic int busy;
-  _Atomic int sleepers;
-  int workers;
   pthread_mutex_t lock;
   pthread_cond_t wake;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
@@ -66,19 +66,18 @@ static void *worker(void *unused) {
   uint64_t seen = 0;
   for (;;) {
     uint64_t now = wait_for_region(seen);
-    int64_t most = pool.most; /* may be torn from a later region: the exchange below then fails */
-    if (!(now & OPEN) || (int64_t)(now & JOINED_MASK) >= most) {
+    if ((now & SEATS) && atomic_compare_exchange_strong(&pool.state, &now, now - 1)) {
+      work(pool.fn, pool.context, pool.count, (int)(now & SEATS));
+      atomic_fetch_add_explicit(&pool.left, 1, memory_order_release);
+      seen = now - 1;
+    } else if (!(now & SEATS)) {
       seen = now;
-      continue;
     }
-    if (!atomic_compare_exchange_strong(&pool.state, &now, now + 1)) continue;
-    work(pool.fn, pool.context, pool.count, (int)(now & JOINED_MASK) + 1);
-    atomic_fetch_add_explicit(&pool.left, 1, memory_order_release);
-    seen = now + 1;
   }
   return 0;
 }
 
+/* The child has none of the workers, and whatever another thread was doing in the pool has ended with it. */
 static void reset_in_child(void) {
   pool.workers = 0;
   atomic_store(&pool.state, 0);
@@ -88,11 +87,9 @@ static void reset_in_child(void) {
   pthread_cond_init(&pool.wake, 0);
 }
 
-static void register_fork_handler(void) { pthread_atfork(0, 0, reset_in_child); }
+__attribute__((constructor)) static void register_fork_handler(void) { pthread_atfork(0, 0, reset_in_child); }
 
 static void start_workers(int64_t wanted) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, register_fork_handler);
   while (pool.workers < wanted) {
     pthread_attr_t attr;
     pthread_t thread;
@@ -117,18 +114,25 @@ void lt_parallel_for(int64_t threads, int64_t count, lt_task_fn fn, void *contex
   pool.fn = fn;
   pool.context = context;
   pool.count = count;
-  pool.most = threads - 1;
   atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
   atomic_store_explicit(&pool.left, 0, memory_order_relaxed);
-  uint64_t state = atomic_load(&pool.state);
-  atomic_store(&pool.state, ((state & ~(OPEN | JOINED_MASK)) + EPOCH) | OPEN);
+  const uint64_t seats = (uint64_t)(threads - 1);
+  atomic_store(&pool.state, ((atomic_load(&pool.state) & ~SEATS) + EPOCH) | seats);
   if (atomic_load(&pool.sleepers) > 0) {
     pthread_mutex_lock(&pool.lock);
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
   }
   work(fn, context, count, 0);
-  int64_t joined = (int64_t)(atomic_fetch_and(&pool.state, ~OPEN) & JOINED_MASK);
-  while (atomic_load_explicit(&pool.left, memory_order_acquire) < joined) relax();
+  const int64_t joined = (int64_t)(seats - (atomic_fetch_and(&pool.state, ~SEATS) & SEATS));
+  int spins = 0;
+  while (atomic_load_explicit(&pool.left, memory_order_acquire) < joined) {
+    if (spins < SPINS) {
+      spins++;
+      relax();
+    } else {
+      sched_yield();
+    }
+  }
   atomic_store(&pool.busy, 0);
 }

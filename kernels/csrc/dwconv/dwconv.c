@@ -1,10 +1,10 @@
 /* NHWC depthwise convolution: output rows are tasks; in a row, pixels whose window is inside the image are computed in
  * register tiles, those at the edges one by one. */
-#include <math.h>
 #include <stddef.h>
 
 #include "../cpu/cpu.h"
 #include "../cpu/num.h"
+#include "../cpu/split.h"
 #include "../cpu/threads.h"
 #include "../gemm/gemm.h"
 #include "dwconv.h"
@@ -35,13 +35,21 @@ static lt_dw_fn special_kernel(const lt_depthwise_conv2d_args *d, int64_t owt) {
   return kernels[d->isa](d->kw, d->sw, owt, d->cv);
 }
 
+/* Whether every size is positive and no index overflows. */
+static int dw_fits(const lt_depthwise_conv2d_args *d) {
+  const int64_t positive[] = {d->ih, d->iw, d->c, d->oh, d->ow, d->kh, d->kw, d->sh, d->sw, d->dh, d->dw, d->cb, d->threads};
+  for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
+    if (positive[i] < 1 || positive[i] > INT32_MAX) return 0;
+  const int64_t n = max64(1, d->n);
+  return d->n >= 0 && d->pt >= 0 && d->pt <= INT32_MAX && d->pl >= 0 && d->pl <= INT32_MAX && d->ldx >= d->c &&
+         d->ldy >= d->c && LT_FITS(n, d->oh, d->ow, d->ldy) && LT_FITS(n, d->oh, d->ow, d->ldr) &&
+         LT_FITS(d->kh, d->kw, d->c) && LT_FITS(d->oh, d->sh) && LT_FITS(d->ow, d->sw) && LT_FITS(d->kh, d->dh) &&
+         LT_FITS(d->kw, d->dw) && LT_FITS(d->dh, d->iw, d->ldx) && LT_FITS(d->dw, d->ldx) &&
+         LT_FITS(n, d->ih + d->pt + d->oh * d->sh, d->iw + d->pl + d->ow * d->sw, d->ldx);
+}
+
 static int dw_plan(const lt_depthwise_conv2d_args *d, dw_job *job) {
-  const int64_t dims[] = {d->ih, d->iw, d->c, d->oh, d->ow, d->kh, d->kw, d->sh, d->sw, d->dh, d->dw, d->cb};
-  for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-    if (dims[i] < 1 || dims[i] > INT32_MAX) return LT_BAD_ARGUMENT;
-  if (d->n < 0 || d->n > INT32_MAX || d->pt < 0 || d->pl < 0 || d->threads < 1 || d->threads > LT_MAX_THREADS ||
-      d->ldx < d->c || d->ldy < d->c)
-    return LT_BAD_ARGUMENT;
+  if (!dw_fits(d)) return LT_BAD_ARGUMENT;
   if (!lt_isa_available(d->isa)) return LT_BAD_VARIANT;
   if (d->special && (d->dw != 1 || d->owt < 1 || !special_kernel(d, d->owt))) return LT_BAD_VARIANT;
   job->d = d;

@@ -6,6 +6,7 @@
 
 #include "../cpu/cpu.h"
 #include "../cpu/num.h"
+#include "../cpu/split.h"
 #include "../cpu/threads.h"
 #include "luthier/lt_ops.h"
 
@@ -102,9 +103,10 @@ typedef struct {
   const lt_gemm_args *g;
   lt_rhs rhs;
   int64_t m_blocks, n_blocks, nc; /* blocks of one matrix; nc is a multiple of the panel */
-  int64_t pack_floats;            /* per-thread room for packed rows */
-  int64_t rhs_floats;             /* room for a packed right-hand side: one per thread when batched, else one */
-  float *rhs_room, *pack_room;
+  int64_t threads;
+  int64_t rhs_floats;             /* room for a packed right-hand side */
+  int64_t rhs_count;              /* as many of them: one per thread when batched, else one */
+  int64_t pack_floats;            /* per-thread room for packed rows, which follows */
 } gemm_job;
 
 /* Distance between packed rows: an odd number of cache lines, so that rows do not collide in L1. */
@@ -113,10 +115,18 @@ static int64_t packed_ld(int64_t kc) { return (round_up(kc, 16) / 16 | 1) * 16; 
 /* A plain right-hand side of several matrices is packed by the thread that needs it; a single one is packed by all. */
 static int rhs_per_thread(const lt_gemm_args *g) { return !g->w_packed && g->batch > 1; }
 
+/* Whether no size is negative and no index overflows. */
+static int gemm_fits(const lt_gemm_args *g) {
+  const int64_t batch = max64(1, g->batch), m = max64(1, g->m);
+  return g->mc > 0 && g->nc > 0 && g->kc > 0 && g->threads > 0 && g->ldy >= g->n && g->batch >= 0 && g->m >= 0 &&
+         LT_FITS(g->mc) && LT_FITS(g->nc) && LT_FITS(g->kc) && LT_FITS(g->prefetch) && LT_FITS(max64(1, g->k), g->n) &&
+         LT_FITS(batch, m, g->k) && LT_FITS(m, g->lda) && LT_FITS(m, g->ldy) && LT_FITS(m, g->ldr) &&
+         LT_FITS(batch, g->stride_a) && LT_FITS(batch, g->stride_w) && LT_FITS(batch, g->stride_y) &&
+         LT_FITS(batch, g->stride_r) && LT_FITS(batch, m, g->n);
+}
+
 static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
-  if (g->batch < 0 || g->m < 0 || g->n < 0 || g->k < 0 || g->threads < 1 || g->threads > LT_MAX_THREADS ||
-      g->mc < 1 || g->nc < 1 || g->kc < 1)
-    return LT_BAD_ARGUMENT;
+  if (!gemm_fits(g)) return LT_BAD_ARGUMENT;
   job->g = g;
   job->rhs = (lt_rhs){.isa = g->isa, .mr = g->mr, .nv = g->nv, .ku = g->ku, .prefetch = g->prefetch, .n = g->n,
                       .k = g->k, .bias = g->bias, .act = g->act, .alpha = (float)g->alpha, .beta = (float)g->beta};
@@ -126,10 +136,10 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   job->nc = round_up(min64(g->nc, g->n), panel);
   job->m_blocks = ceil_div(g->m, g->mc);
   job->n_blocks = g->n ? ceil_div(g->n, job->nc) : 0;
-  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * packed_ld(min64(g->kc, g->k)) : 0;
+  job->threads = min64(g->threads, LT_MAX_THREADS);
   job->rhs_floats = g->w_packed ? 0 : lt_packed_size(job->rhs.lanes, g->k, g->n);
-  job->rhs_room = (float *)g->work;
-  job->pack_room = job->rhs_room + job->rhs_floats * (rhs_per_thread(g) ? g->threads : 1);
+  job->rhs_count = rhs_per_thread(g) ? job->threads : 1;
+  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * packed_ld(min64(g->kc, g->k)) : 0;
   return LT_OK;
 }
 
@@ -137,8 +147,7 @@ int64_t lt_gemm_work(const void *args) {
   const lt_gemm_args *g = args;
   gemm_job job;
   if (gemm_plan(g, &job)) return 0;
-  const int64_t sides = rhs_per_thread(g) ? g->threads : 1;
-  return (job.rhs_floats * sides + job.pack_floats * g->threads) * (int64_t)sizeof(float);
+  return (job.rhs_floats * job.rhs_count + job.pack_floats * job.threads) * (int64_t)sizeof(float);
 }
 
 static void gemm_one_block(const gemm_job *job, const lt_rhs *rhs, int64_t b, int64_t mb, int64_t nb, int thread) {
@@ -148,7 +157,7 @@ static void gemm_one_block(const gemm_job *job, const lt_rhs *rhs, int64_t b, in
   lt_rows rows = {.lda = g->lda, .rows = min64(g->mc, g->m - m0), .ldc = g->ldy, .ldr = g->ldr};
   rows.c = (float *)g->y + b * g->stride_y + m0 * g->ldy;
   rows.residual = g->residual ? (const float *)g->residual + b * g->stride_r + m0 * g->ldr : 0;
-  float *packed = job->pack_room + thread * job->pack_floats;
+  float *packed = g->pack_a ? (float *)g->work + job->rhs_floats * job->rhs_count + thread * job->pack_floats : 0;
   int64_t k0 = 0;
   do { /* once even for k = 0: the epilogue still applies */
     const int64_t kc = min64(g->kc, g->k - k0);
@@ -168,7 +177,7 @@ static void gemm_block_task(void *context, int64_t index, int thread) {
   const gemm_job *job = context;
   const int64_t per = job->m_blocks * job->n_blocks, b = index / per, i = index % per;
   lt_rhs rhs = job->rhs;
-  rhs.w = job->g->w_packed ? (const float *)job->g->w + b * job->g->stride_w : job->rhs_room;
+  rhs.w = job->g->w_packed ? (const float *)job->g->w + b * job->g->stride_w : (const float *)job->g->work;
   if (job->g->split_n) {
     gemm_one_block(job, &rhs, b, i % job->m_blocks, i / job->m_blocks, thread);
   } else {
@@ -180,7 +189,7 @@ static void gemm_batch_task(void *context, int64_t b, int thread) {
   const gemm_job *job = context;
   const lt_gemm_args *g = job->g;
   const int64_t nr = g->nv * job->rhs.lanes, panels = ceil_div(g->n, nr);
-  float *w = job->rhs_room + thread * job->rhs_floats;
+  float *w = (float *)g->work + thread * job->rhs_floats;
   for (int64_t p = 0; p < panels; p++)
     lt_pack_panels(w, (const float *)g->w + b * g->stride_w, g->k, g->n, g->w_ks, g->w_ns, nr, job->rhs.lanes, p);
   lt_rhs rhs = job->rhs;
@@ -193,7 +202,7 @@ static void gemm_pack_task(void *context, int64_t panel, int thread) {
   (void)thread;
   const gemm_job *job = context;
   const lt_gemm_args *g = job->g;
-  lt_pack_panels(job->rhs_room, g->w, g->k, g->n, g->w_ks, g->w_ns, g->nv * job->rhs.lanes, job->rhs.lanes, panel);
+  lt_pack_panels(g->work, g->w, g->k, g->n, g->w_ks, g->w_ns, g->nv * job->rhs.lanes, job->rhs.lanes, panel);
 }
 
 int lt_gemm_run(const void *args) {
@@ -205,10 +214,10 @@ int lt_gemm_run(const void *args) {
   if (!g->a || !g->w || !g->y) return LT_BAD_ARGUMENT;
   if (!g->work && lt_gemm_work(g) > 0) return LT_NO_WORKSPACE;
   if (rhs_per_thread(g)) {
-    lt_parallel_for(g->threads, g->batch, gemm_batch_task, &job);
+    lt_parallel_for(job.threads, g->batch, gemm_batch_task, &job);
     return LT_OK;
   }
-  if (!g->w_packed) lt_parallel_for(g->threads, ceil_div(g->n, g->nv * job.rhs.lanes), gemm_pack_task, &job);
-  lt_parallel_for(g->threads, g->batch * job.m_blocks * job.n_blocks, gemm_block_task, &job);
+  if (!g->w_packed) lt_parallel_for(job.threads, ceil_div(g->n, g->nv * job.rhs.lanes), gemm_pack_task, &job);
+  lt_parallel_for(job.threads, g->batch * job.m_blocks * job.n_blocks, gemm_block_task, &job);
   return LT_OK;
 }
