@@ -28,6 +28,9 @@ cdef extern from "cpu/cpu.h":
     int64_t lt_isa_lanes(int64_t isa)
     const char *lt_cpu_features()
 
+cdef extern from "cpu/peak.h" nogil:
+    double lt_peak_flops(int64_t isa)
+
 cdef extern from "gemm/gemm.h":
     ctypedef struct lt_tile:
         pass
@@ -202,3 +205,12 @@ def parallel_overhead(int threads, int64_t repeats=10000):
     with nogil:
         seconds = lt_time_regions(threads, repeats)
     return seconds
+
+
+def peak_flops(str isa):
+    """Measured floating-point operations a second of one thread with the multiply-adds of `isa`."""
+    cdef int64_t number = ISA_NAMES.index(isa)
+    cdef double rate
+    with nogil:
+        rate = lt_peak_flops(number)
+    return rate

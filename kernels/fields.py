@@ -1,4 +1,4 @@
-"""From a workload and a config to the argument slots of a C operator, and weights to packed weights.
+"""From workload and config to the argument slots of a C operator; packing of weights.
 
 The NumPy API, the tuner's runners and the graph's lowering all fill arguments here.
 """
@@ -96,7 +96,7 @@ def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
 
 
 def kernel_name(workload: Workload, config: Config) -> str:
-    """The name that plans, logs and reports give a kernel, such as ``conv2d_f32_direct_12x32_avx512``."""
+    """The name of a kernel in plans, logs and reports: ``conv2d_f32_direct_12x32_avx512``."""
     lanes, isa = _kernels.isa_lanes(config["isa"]), config["isa"]
     if isinstance(workload, DepthwiseConv2d):
         if not config["special"]:

@@ -15,7 +15,7 @@ from luthier.kernels.checks import (
     resolve_activation,
     window,
 )
-from luthier.kernels.space import default_config
+from luthier.kernels.spaces import default_config
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["conv2d", "depthwise_conv2d", "gemm"]

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from luthier.kernels import _kernels, fields, reference
-from luthier.kernels.space import default_config
+from luthier.kernels.spaces import default_config
 from luthier.kernels.workload import DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["Check", "Runner"]

@@ -54,7 +54,7 @@ def chooser(
         verdict = database.model_verdict(model, shapes or {}, threads, device, kernels=kernels)
         allowed = verdict.kept if verdict else None
 
-    from luthier.kernels.space import VERSION, space
+    from luthier.kernels.spaces import VERSION, space
 
     def choose(workload: Any) -> tuple[Config | None, str]:
         if allowed is not None and workload.key not in allowed:

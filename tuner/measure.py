@@ -101,7 +101,7 @@ class LocalMeasurer:
     def space(self, workload: Any) -> Space:
         """The space of a workload on this machine."""
         if self._space is None:
-            from luthier.kernels.space import space
+            from luthier.kernels.spaces import space
 
             self._space = space
         return self._space(workload.op, workload)

@@ -14,7 +14,7 @@ from luthier import limits
 from luthier.errors import UnsupportedError
 from luthier.graph.ir import Node, Value
 from luthier.kernels import _kernels, fields
-from luthier.kernels.space import default_config
+from luthier.kernels.spaces import default_config
 from luthier.kernels.workload import Workload
 
 __all__ = ["Context", "NotNative", "Step", "Storage", "View"]

@@ -16,7 +16,7 @@ from luthier.errors import ArgumentError
 from luthier.graph import Value, lower
 from luthier.graph.lower import BACKENDS
 from luthier.kernels.cpu import native_target, usable_cores
-from luthier.kernels.space import default_config
+from luthier.kernels.spaces import default_config
 from luthier.model import Model
 
 if TYPE_CHECKING:

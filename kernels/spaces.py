@@ -1,0 +1,363 @@
+"""Search spaces: every legal config of a workload on a target, and the one used untuned.
+
+A config is a flat dict; its names are argument slots of the C operator (see ``lt_ops.h``).
+Constraints (register budget, cache sizes, divisibility) are enumerated: each config is legal.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from luthier.errors import ArgumentError
+from luthier.kernels import _kernels
+from luthier.kernels.cpu import native_target
+from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
+from luthier.target import Target
+
+__all__ = ["Space", "default_config", "space"]
+
+Config = dict[str, int | str]
+
+VERSION = "1"
+"""Changes whenever the meaning of a knob does: older records are then stale."""
+
+TILES = {
+    "avx512": {1: (6, 10, 14), 2: (4, 6, 7, 8, 10, 12, 14), 3: (4, 6, 7, 8, 9), 4: (3, 4, 6)},
+    "avx2": {1: (6, 8, 12), 2: (2, 3, 4, 5, 6), 3: (2, 3, 4)},
+    "neon": {1: (4, 8), 2: (4, 6, 8), 3: (4, 6, 7), 4: (4, 5)},
+    "scalar": {1: (4, 6), 2: (2, 4, 6)},
+}
+"""Register tiles offered: vectors of columns -> rows. `gemm.variants.h` lists what exists."""
+
+UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1, 2), "scalar": (1,)}
+
+DEPTHWISE_TILES = {
+    "avx512": {1: (2, 4, 6, 8), 2: (2, 4, 5, 7, 8)},
+    "avx2": {1: (2, 4, 6, 8), 2: (2, 3, 4)},
+    "neon": {1: (2, 4, 6, 8), 2: (2, 4, 6)},
+    "scalar": {1: (1, 2, 4)},
+}
+
+SPECIAL_WIDTHS = {"avx512": (3, 5), "avx2": (3, 5), "neon": (3, 5), "scalar": (3,)}
+"""Kernel widths that have special depthwise kernels, for strides 1 and 2."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The legal configs of one workload on one target.
+
+    Attributes
+    ----------
+    knobs : dict
+        Name -> the values that occur.
+    configs : list of dict
+        Every legal config, each once.
+    default : dict
+        The untuned choice; one of `configs`.
+    seeds : list of dict
+        Other promising configs to try first.
+    version : str
+    """
+
+    knobs: dict[str, tuple]
+    configs: list[Config]
+    default: Config
+    seeds: list[Config] = field(default_factory=list)
+    version: str = VERSION
+
+    def neighbours(self, config: Mapping) -> list[Config]:
+        """The legal configs that differ from `config` in one knob."""
+        legal = {tuple(c.values()) for c in self.configs}
+        names = list(self.knobs)
+        found = []
+        for name in names:
+            for value in self.knobs[name]:
+                other = {**config, name: value}
+                if value != config[name] and tuple(other[n] for n in names) in legal:
+                    found.append({n: other[n] for n in names})
+        return found
+
+
+def space(op: str, workload: Workload | str, target: Target | None = None) -> Space:
+    """The search space of one workload.
+
+    Parameters
+    ----------
+    op : str
+        ``"gemm"``, ``"conv2d"`` or ``"depthwise_conv2d"``.
+    workload : Workload or str
+        A workload or its key.
+    target : Target, optional
+        This machine if left out.
+
+    Raises
+    ------
+    ArgumentError
+        The operator is unknown or not the workload's.
+
+    Examples
+    --------
+    >>> s = space("gemm", "gemm/f32/b1m64n64k64/packed/epi=bias,relu/t1")
+    >>> s.default in s.configs
+    True
+    """
+    if isinstance(workload, str):
+        workload = Workload.parse(workload)
+    if op != workload.op:
+        raise ArgumentError(f"operator {op!r} given, but the workload is of {workload.op!r}")
+    target = target or native_target()
+    default = default_config(workload, target)
+    configs = {tuple(c.values()): c for c in _candidates(workload, target)}
+    configs.setdefault(tuple(default.values()), default)
+    every = list(configs.values())
+    knobs = {name: tuple(dict.fromkeys(c[name] for c in every)) for name in default}
+    return Space(knobs, every, default)
+
+
+def default_config(workload: Workload, target: Target | None = None) -> Config:
+    """The config used for a workload that was never tuned: the best by a simple cost model."""
+    target = target or native_target()
+    if isinstance(workload, DepthwiseConv2d):
+        return _default_depthwise(workload, target)
+    return min(_analytic(workload, target), key=lambda c: _cycles(workload, c, target))
+
+
+def _isas(target: Target) -> tuple[str, ...]:
+    """Instruction sets worth a try: the best, and the next vector one below it."""
+    vector = [isa for isa in target.isas if isa != "scalar"]
+    return tuple(reversed(vector[-2:])) or ("scalar",)
+
+
+def _candidates(workload: Workload, target: Target) -> Iterator[Config]:
+    if isinstance(workload, DepthwiseConv2d):
+        yield from _depthwise_candidates(workload, target)
+    elif isinstance(workload, Conv2d):
+        for algo in _algorithms(workload):
+            for base in _tiled(workload.k // workload.groups, target):
+                yield from _conv_blocks(workload, target, algo, base)
+    else:
+        for base in _tiled(workload.n, target):
+            yield from _gemm_blocks(workload, target, base)
+
+
+def _tiled(columns: int, target: Target) -> Iterator[Config]:
+    """Instruction sets, register tiles and unrolls that are not wider than the columns need."""
+    for isa in _isas(target):
+        lanes = _kernels.isa_lanes(isa)
+        vectors = -(-columns // lanes)
+        for nv, rows in TILES[isa].items():
+            if nv > vectors:
+                continue
+            for mr, ku in itertools.product(rows, UNROLLS[isa]):
+                for prefetch in (0, 512) if ku > 1 else (0,):
+                    yield {"isa": isa, "mr": mr, "nv": nv, "ku": ku, "prefetch": prefetch}
+
+
+def _algorithms(w: Conv2d) -> tuple[str, ...]:
+    direct = ("direct",) if w.r * w.s <= 1024 else ()
+    return ("pointwise", "im2col", *direct) if w.pointwise else (*direct, "im2col")
+
+
+def _splits(threads: int) -> list[tuple[int, int]]:
+    """(threads, split_n): one thread, or all of them split by rows first or by columns first."""
+    return [(1, 0)] + ([(threads, 0), (threads, 1)] if threads > 1 else [])
+
+
+def _upto(values: tuple[int, ...], most: int) -> list[int]:
+    """The values below `most`, and `most`."""
+    return [*(v for v in values if v < most), most]
+
+
+def _l2(target: Target) -> int:
+    return target.l2 or 256 << 10
+
+
+def _gemm_blocks(w: Gemm, target: Target, base: Config) -> Iterator[Config]:
+    width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    for threads, split_n in _splits(w.threads):
+        for kc in _upto((256, 512), w.k):
+            fit = [b for b in (48, 96, 192) if b < w.m and b * kc * 4 <= _l2(target)]
+            for mc in [*fit, w.m]:
+                for nc in [b for b in (128, 512) if width <= b < w.n] + [w.n]:
+                    for pack_a in (0, 1):
+                        if threads > 1 and -(-w.m // mc) * -(-w.n // nc) * w.batch < 2:
+                            continue
+                        blocks = {"mc": mc, "nc": nc, "kc": kc, "pack_a": pack_a}
+                        yield {**base, **blocks, "split_n": split_n, "threads": threads}
+
+
+def _conv_blocks(w: Conv2d, target: Target, algo: str, base: Config) -> Iterator[Config]:
+    columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
+    width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    pixels = w.n * w.oh * w.ow
+    for threads, split_n in _splits(w.threads):
+        for nc in [b for b in (64, 256) if width <= b < columns] + [columns]:
+            for mc in _row_blocks(w, target, algo, k, threads):
+                rows = w.n * w.oh if algo == "direct" else pixels
+                if threads > 1 and -(-rows // mc) * -(-columns // nc) * w.groups < 2:
+                    continue
+                for kc in [k] if algo == "direct" else _upto((384,), k):
+                    blocks = {"mc": mc, "nc": nc, "kc": kc, "split_n": split_n}
+                    yield {"algo": algo, **base, **blocks, "threads": threads}
+
+
+def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> list[int]:
+    """Values of mc: output rows for direct, pixels for the others."""
+    if algo == "direct":
+        return _upto((1, 4), -(-w.n * w.oh // threads) if w.n == 1 else w.oh)
+    pixels = w.oh * w.ow * (w.n if algo == "pointwise" else 1)
+    most = -(-pixels // threads)
+    budget = _l2(target) // 4
+    return [b for b in (28, 56, 112, 224, 448) if b < most and b * k <= budget] + (
+        [most] if algo == "pointwise" or most * k <= 2 * budget else []
+    ) or [min(28, most)]
+
+
+# -- the cost model of the untuned choice ------------------------------------------------------
+
+
+def _analytic(w: Conv2d | Gemm, target: Target) -> Iterator[Config]:
+    """A handful of sane configs: each tile, blocks sized for the caches.
+
+    Narrow vectors come first, so that they win where wide ones save nothing.
+    """
+    conv = isinstance(w, Conv2d)
+    columns = w.k // w.groups if conv else w.n
+    threads = w.threads if w.flops > 400_000 else 1
+    for isa in reversed(_isas(target)):
+        lanes = _kernels.isa_lanes(isa)
+        for nv, rows in TILES[isa].items():
+            if nv > max(1, -(-columns // lanes)):
+                continue
+            for mr in rows:
+                base = {"isa": isa, "mr": mr, "nv": nv, "ku": 1, "prefetch": 0}
+                if conv:
+                    for algo in _algorithms(w):
+                        blocks = _analytic_conv_blocks(w, target, algo, base, threads)
+                        yield {"algo": algo, **base, **blocks, "threads": threads}
+                else:
+                    mc, split_n = _default_rows(w.m, w.k, mr, _l2(target), threads, w.batch)
+                    nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
+                    blocks = {"mc": mc, "nc": nc, "kc": w.k, "pack_a": 0, "split_n": split_n}
+                    yield {**base, **blocks, "threads": threads}
+
+
+def _analytic_conv_blocks(
+    w: Conv2d, target: Target, algo: str, base: Config, threads: int
+) -> Config:
+    columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
+    if algo == "direct":
+        mc, split_n = max(1, w.oh // (4 * threads)), 0
+        if threads > 1 and w.oh * w.n < 2 * threads:
+            mc, split_n = w.oh, 1
+    else:
+        pointwise = algo == "pointwise"
+        pixels = w.oh * w.ow * (w.n if pointwise else 1)
+        cache = _l2(target) if pointwise else _l2(target) // 4
+        mc, split_n = _default_rows(pixels, k, base["mr"], cache, threads, 1)
+    width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    nc = _split_columns(columns, width, threads) if split_n else columns
+    return {"mc": mc, "nc": nc, "kc": k, "split_n": split_n}
+
+
+def _default_rows(
+    rows: int, k: int, mr: int, cache: int, threads: int, batch: int
+) -> tuple[int, int]:
+    """(mc, split_n): a block of rows that stays in half of `cache` and feeds every thread."""
+    fit = max(mr, cache // 2 // (4 * max(k, 1)) // mr * mr)
+    if threads > 1 and batch == 1:
+        if rows < 4 * threads:
+            return max(1, min(rows, fit)), 1
+        share = -(-rows // threads)
+        fit = min(fit, max(mr, -(-share // mr) * mr) if share > mr else share)
+    return max(1, min(rows, fit)), 0
+
+
+def _split_columns(columns: int, width: int, threads: int) -> int:
+    return min(columns, max(width, -(-columns // threads // width) * width))
+
+
+def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
+    """Rough cycles: issue of fma and loads per k step, packing, and L1 collisions."""
+    lanes, mr, nv = _kernels.isa_lanes(config["isa"]), config["mr"], config["nv"]
+    if isinstance(w, Gemm):
+        columns, k, rows, lines = w.n, w.k, w.m, w.batch
+        stride, pack = 4 * w.k, 0.0
+    else:
+        columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
+        direct = config["algo"] == "direct"
+        rows, lines = (w.ow, w.n * w.oh) if direct else (w.n * w.oh * w.ow, 1)
+        stride = 4 * w.c * (w.strides[1] if direct else 1)
+        pack = 0.0
+        if config["algo"] == "im2col":
+            stride = 0
+            pack = rows * k / lanes * (1.5 if w.c // w.groups >= lanes else 3)
+        elif direct and any(w.pads):
+            pack = 2.0 * w.n * w.h * w.w * w.c / lanes
+    rate = _fma_rate(target, config["isa"])
+    tiles = -(-rows // mr)
+    low, more = divmod(rows, tiles) if tiles else (0, 0)
+    total = 0.0
+    full, rest = divmod(-(-columns // lanes), nv)
+    for vectors, panels in ((nv, full), (rest, 1)):
+        if not vectors or not panels:
+            continue
+        for count, height in ((tiles - more, low), (more, low + 1)):
+            step = max(height * vectors / rate, (height + vectors) / 2, 2.0)
+            if stride and stride % 2048 == 0 and height > 8:
+                step *= 1.25
+            segments = 1
+            if isinstance(w, Conv2d) and config["algo"] == "direct":
+                segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
+            total += panels * count * (step * k + 4 * segments + height * vectors + 10)
+    return lines * total + pack
+
+
+def _fma_rate(target: Target, isa: str) -> int:
+    """Vector multiply-adds a cycle. Zen 4 (family 25) runs 512-bit operations in two passes (AMD,
+    Software Optimization Guide for the Zen 4 Microarchitecture, 2023)."""
+    halved = isa == "avx512" and target.core.startswith("amd-25")
+    return 1 if halved else 2
+
+
+# -- depthwise -----------------------------------------------------------------------------------
+
+
+def _has_special(w: DepthwiseConv2d, isa: str) -> bool:
+    return w.s in SPECIAL_WIDTHS[isa] and w.strides[1] in (1, 2) and w.dilations[1] == 1
+
+
+def _depthwise_candidates(w: DepthwiseConv2d, target: Target) -> Iterator[Config]:
+    for isa, threads in itertools.product(_isas(target), dict.fromkeys((1, w.threads))):
+        lanes = _kernels.isa_lanes(isa)
+        for cb in _upto((64, 128, 256), w.c):
+            if cb < lanes and cb < w.c:
+                continue
+            base = {"isa": isa, "cb": cb, "threads": threads}
+            yield {"special": 0, "owt": 1, "cv": 1, **base}
+            if not _has_special(w, isa):
+                continue
+            for cv, widths in DEPTHWISE_TILES[isa].items():
+                if cv > 1 and w.c < cv * lanes:
+                    continue
+                for owt in widths:
+                    yield {"special": 1, "owt": owt, "cv": cv, **base}
+
+
+def _default_depthwise(w: DepthwiseConv2d, target: Target) -> Config:
+    isa = target.isas[-1]
+    lanes = _kernels.isa_lanes(isa)
+    threads = w.threads if w.flops > 100_000 else 1
+    special = int(_has_special(w, isa))
+    cv = 2 if isa != "scalar" and w.c >= 2 * lanes else 1
+    owt = 4 if special else 1
+    return {
+        "special": special,
+        "owt": owt,
+        "cv": cv if special else 1,
+        "isa": isa,
+        "cb": w.c,
+        "threads": threads,
+    }
