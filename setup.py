@@ -43,7 +43,13 @@ else:
 SANITIZE = os.environ.get("LUTHIER_SANITIZE", "")
 SANITIZE_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"] if SANITIZE else []
 
-CFLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-pthread"]
+CFLAGS = [
+    "-O1" if SANITIZE else "-O3",
+    "-std=c11",
+    "-fno-math-errno",
+    "-fvisibility=hidden",
+    "-pthread",
+]
 CFLAGS += ["-Wall", "-Wextra", "-Werror=implicit-function-declaration", *SANITIZE_FLAGS]
 LDFLAGS = ["-pthread", "-lm", *SANITIZE_FLAGS]
 INCLUDE = ["kernels/include", "kernels/csrc", "graph/csrc"]

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from luthier import knobs
 from luthier.errors import ArgumentError
@@ -101,7 +102,8 @@ def _target(found: tuple[str, ...]) -> Target:
         # No Linux, or an emulator that shows the files of another CPU: believe none of them.
         return replace(target, clusters=(Cluster(UNKNOWN, os.cpu_count() or 1),))
     name = processors[0].get("model name", target.core)
-    return replace(target, name=name, **_caches())
+    caches: dict[str, Any] = _caches()
+    return replace(target, name=name, **caches)
 
 
 def _allowed(feature: str, found: tuple[str, ...]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,10 +131,10 @@ def profile(name: str) -> Target:
     if name not in profiles():
         raise ArgumentError(f"unknown target {name!r}, choose from: {', '.join(profiles())}")
     table = _read_toml(_FOLDER / f"{name}.toml")
-    clusters = tuple(Cluster(**c) for c in table.pop("clusters"))
-    lists = {f.name for f in fields(Target) if f.type.startswith("tuple")}
-    values = {k: tuple(v) if k in lists else v for k, v in table.items()}
-    return Target(name=name, clusters=clusters, **values)
+    table["clusters"] = tuple(Cluster(**c) for c in table["clusters"])
+    for key in ("isas", "features"):
+        table[key] = tuple(table[key])
+    return Target(name, **table)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

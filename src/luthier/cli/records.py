@@ -49,36 +49,36 @@ def _list(database: Database, as_json: bool) -> None:
     from luthier.tuner import Verdict
 
     verdicts = [r for r in database.records() if isinstance(r, Verdict)]
-    rows = [
-        {
-            "workload": v.workload,
-            "core": v.device.core,
-            "isa": v.device.isa,
-            "won": v.won,
-            "ratio": v.result.ratio,
-            "config": v.config,
-        }
-        for v in verdicts
-    ]
     if as_json:
         devices = database.summary()
+        rows = [
+            {
+                "workload": v.workload,
+                "core": v.device.core,
+                "isa": v.device.isa,
+                "won": v.won,
+                "ratio": v.result.ratio,
+                "config": v.config,
+            }
+            for v in verdicts
+        ]
         common.print_json({"path": database.path, "devices": devices, "verdicts": rows})
         return
     print(database.path)
     for device, counts in database.summary().items():
         print(f"{device}: {', '.join(f'{n} {kind}' for kind, n in sorted(counts.items()))}")
-    if rows:
+    if verdicts:
         common.print_table(
             ["workload", "core", "isa", "time ratio", "config"],
             [
                 (
-                    row["workload"],
-                    row["core"],
-                    row["isa"],
-                    f"{row['ratio']:.3f}" if row["won"] and row["ratio"] else "default stays",
-                    " ".join(f"{k}={v}" for k, v in row["config"].items()) if row["won"] else "",
+                    v.workload,
+                    v.device.core,
+                    v.device.isa,
+                    f"{v.result.ratio:.3f}" if v.won and v.result.ratio else "default stays",
+                    " ".join(f"{key}={value}" for key, value in v.config.items() if v.won),
                 )
-                for row in rows
+                for v in verdicts
             ],
         )
     else:
