@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
+from luthier.kernels.fields import ALGORITHMS
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 from luthier.target import Target
 
-__all__ = ["Space", "default_config", "space"]
+__all__ = ["Space", "check_config", "default_config", "space"]
 
 Config = dict[str, int | str]
 
@@ -32,6 +33,9 @@ TILES = {
 """Register tiles offered: vectors of columns -> rows. `gemm.variants.h` lists what exists."""
 
 UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1, 2), "scalar": (1,)}
+
+ALONE_FLOPS = 20_000_000
+"""Work of which one thread of several is still worth a try."""
 
 DEPTHWISE_TILES = {
     "avx512": {1: (2, 4, 6, 8), 2: (2, 4, 5, 7, 8)},
@@ -124,6 +128,31 @@ def default_config(workload: Workload, target: Target | None = None) -> Config:
     return min(_analytic(workload, target), key=lambda c: _cycles(workload, c, target))
 
 
+def check_config(workload: Workload, config: Mapping) -> Config:
+    """`config` as a dict, if this CPU has the kernel that it names.
+
+    A config need not be one of the space's: any sizes of blocks are legal.
+
+    Raises
+    ------
+    ArgumentError
+        A knob is missing or unknown, a value is out of range, or there is no such kernel.
+    """
+    names = list(default_config(workload))
+    if set(config) != set(names):
+        raise ArgumentError(f"config: expected the knobs {names}, got {list(config)}")
+    for name, value in config.items():
+        legal = {"isa": _kernels.cpu_isas(), "algo": ALGORITHMS}.get(name)
+        if legal is not None and value not in legal:
+            raise ArgumentError(f"config: expected {name} in {list(legal)}, got {value!r}")
+        if legal is None and not (type(value) is int and 0 <= value < 1 << 31):
+            raise ArgumentError(f"config: expected {name} of 0 to 2**31 - 1, got {value!r}")
+    tile = [config[name] for name in ("isa", "mr", "nv", "ku") if name in config]
+    if len(tile) == 4 and not _kernels.has_gemm_variant(*tile):
+        raise ArgumentError("config: no kernel with isa={}, mr={}, nv={}, ku={}".format(*tile))
+    return dict(config)
+
+
 def _isas(target: Target) -> tuple[str, ...]:
     """Instruction sets worth a try: the best, and the next vector one below it."""
     vector = [isa for isa in target.isas if isa != "scalar"]
@@ -160,14 +189,18 @@ def _algorithms(w: Conv2d) -> tuple[str, ...]:
     return ("pointwise", "im2col", *direct) if w.pointwise else (*direct, "im2col")
 
 
-def _splits(threads: int) -> list[tuple[int, int]]:
-    """(threads, split_n): one thread, or all of them split by rows first or by columns first."""
-    return [(1, 0)] + ([(threads, 0), (threads, 1)] if threads > 1 else [])
+def _splits(w: Conv2d | Gemm) -> list[tuple[int, int]]:
+    """(threads, split_n): all threads, split by rows first or by columns first, or just one.
+
+    One thread is offered where waking others may cost more than it gains.
+    """
+    alone = [(1, 0)] if w.threads == 1 or w.flops < ALONE_FLOPS else []
+    return [*alone, *([(w.threads, 0), (w.threads, 1)] if w.threads > 1 else [])]
 
 
 def _upto(values: tuple[int, ...], most: int) -> list[int]:
-    """The values below `most`, and `most`."""
-    return [*(v for v in values if v < most), most]
+    """The values below `most`, and `most`, but at least 1."""
+    return [*(v for v in values if v < most), max(1, most)]
 
 
 def _l2(target: Target) -> int:
@@ -176,11 +209,11 @@ def _l2(target: Target) -> int:
 
 def _gemm_blocks(w: Gemm, target: Target, base: Config) -> Iterator[Config]:
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
-    for threads, split_n in _splits(w.threads):
+    for threads, split_n in _splits(w):
         for kc in _upto((256, 512), w.k):
-            fit = [b for b in (48, 96, 192) if b < w.m and b * kc * 4 <= _l2(target)]
-            for mc in [*fit, w.m]:
-                for nc in [b for b in (128, 512) if width <= b < w.n] + [w.n]:
+            fit = [b for b in (48, 192) if b < w.m and b * kc * 4 <= _l2(target)]
+            for mc in [*fit, max(1, w.m)]:
+                for nc in _upto(tuple(b for b in (128, 512) if width <= b), w.n):
                     for pack_a in (0, 1):
                         if threads > 1 and -(-w.m // mc) * -(-w.n // nc) * w.batch < 2:
                             continue
@@ -192,7 +225,7 @@ def _conv_blocks(w: Conv2d, target: Target, algo: str, base: Config) -> Iterator
     columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
     pixels = w.n * w.oh * w.ow
-    for threads, split_n in _splits(w.threads):
+    for threads, split_n in _splits(w):
         for nc in [b for b in (64, 256) if width <= b < columns] + [columns]:
             for mc in _row_blocks(w, target, algo, k, threads):
                 rows = w.n * w.oh if algo == "direct" else pixels
@@ -210,7 +243,7 @@ def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> l
     pixels = w.oh * w.ow * (w.n if algo == "pointwise" else 1)
     most = -(-pixels // threads)
     budget = _l2(target) // 4
-    return [b for b in (28, 56, 112, 224, 448) if b < most and b * k <= budget] + (
+    return [b for b in (28, 112, 448) if b < most and b * k <= budget] + (
         [most] if algo == "pointwise" or most * k <= 2 * budget else []
     ) or [min(28, most)]
 
@@ -240,7 +273,8 @@ def _analytic(w: Conv2d | Gemm, target: Target) -> Iterator[Config]:
                 else:
                     mc, split_n = _default_rows(w.m, w.k, mr, _l2(target), threads, w.batch)
                     nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
-                    blocks = {"mc": mc, "nc": nc, "kc": w.k, "pack_a": 0, "split_n": split_n}
+                    blocks = {"mc": mc, "nc": max(1, nc), "kc": max(1, w.k), "pack_a": 0}
+                    blocks["split_n"] = split_n
                     yield {**base, **blocks, "threads": threads}
 
 
@@ -307,7 +341,7 @@ def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
         for count, height in ((tiles - more, low), (more, low + 1)):
             step = max(height * vectors / rate, (height + vectors) / 2, 2.0)
             if stride and stride % 2048 == 0 and height > 8:
-                step *= 1.25
+                step *= 1.4  # the rows share an L1 set of eight lines
             segments = 1
             if isinstance(w, Conv2d) and config["algo"] == "direct":
                 segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
