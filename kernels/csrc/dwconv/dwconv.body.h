@@ -7,6 +7,11 @@
 
 LT_INLINE vf lt_dw_load(const float *p, int64_t lanes, const int PART) { return PART ? vf_load_n(p, lanes) : vf_load(p); }
 
+/* The bias is added last: a large one would cost every partial sum digits. */
+LT_INLINE vf lt_dw_bias(const lt_dw_run *r, int64_t c, int64_t lanes, const int PART) {
+  return r->bias ? lt_dw_load(r->bias + c, lanes, PART) : vf_zero();
+}
+
 LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf v, int64_t pixel, int64_t c, int64_t lanes, const int PART) {
   if (r->residual) v = vf_add(v, lt_dw_load(r->residual + pixel * r->ldr + c, lanes, PART));
   v = vf_min(vf_set1(r->hi), vf_max(vf_set1(r->lo), v));
@@ -24,9 +29,8 @@ LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const in
   vf acc[LT_DW_MAX_OWT][2];
 #pragma GCC unroll 2
   for (int v = 0; v < CV; v++) {
-    vf init = r->bias ? lt_dw_load(r->bias + c + v * LT_VL, lanes, PART) : vf_zero();
 #pragma GCC unroll 8
-    for (int o = 0; o < OWT; o++) acc[o][v] = init;
+    for (int o = 0; o < OWT; o++) acc[o][v] = vf_zero();
   }
   const float *x = r->x + r->kh0 * r->row + c, *w = r->w + r->kh0 * KW * r->wc + c;
   for (int64_t kh = r->kh0; kh < r->kh1; kh++, x += r->row, w += KW * r->wc) {
@@ -48,10 +52,11 @@ LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const in
       }
     }
   }
-#pragma GCC unroll 8
-  for (int o = 0; o < OWT; o++) {
 #pragma GCC unroll 2
-    for (int v = 0; v < CV; v++) lt_dw_finish(r, acc[o][v], o, c + v * LT_VL, lanes, PART);
+  for (int v = 0; v < CV; v++) {
+    const vf bias = lt_dw_bias(r, c + v * LT_VL, lanes, PART);
+#pragma GCC unroll 8
+    for (int o = 0; o < OWT; o++) lt_dw_finish(r, vf_add(acc[o][v], bias), o, c + v * LT_VL, lanes, PART);
   }
 }
 
@@ -69,7 +74,7 @@ LT_INLINE void lt_dw_channels(const lt_dw_run *r, const int KW, const int S, con
 LT_INLINE void lt_dw_pixel_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const int CV, const int PART) {
   vf acc[4];
 #pragma GCC unroll 4
-  for (int v = 0; v < CV; v++) acc[v] = r->bias ? lt_dw_load(r->bias + c + v * LT_VL, lanes, PART) : vf_zero();
+  for (int v = 0; v < CV; v++) acc[v] = vf_zero();
   for (int64_t kh = r->kh0; kh < r->kh1; kh++) {
     for (int64_t kw = r->kw0; kw < r->kw1; kw++) {
       const float *x = r->x + kh * r->row + kw * r->col + c, *w = r->w + (kh * r->kw + kw) * r->wc + c;
@@ -79,7 +84,10 @@ LT_INLINE void lt_dw_pixel_tile(const lt_dw_run *r, int64_t c, int64_t lanes, co
     }
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < CV; v++) lt_dw_finish(r, acc[v], 0, c + v * LT_VL, lanes, PART);
+  for (int v = 0; v < CV; v++) {
+    const vf bias = lt_dw_bias(r, c + v * LT_VL, lanes, PART);
+    lt_dw_finish(r, vf_add(acc[v], bias), 0, c + v * LT_VL, lanes, PART);
+  }
 }
 
 void LT_FN(lt_dw_pixel)(const lt_dw_run *r) {

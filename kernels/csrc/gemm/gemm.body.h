@@ -11,7 +11,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
   const int last = NV - 1;
   const int64_t tail = t->tail, lda = t->lda, prefetch = t->prefetch;
 
-  if (t->init == 0) {
+  if (!t->resume) {
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) {
 #pragma GCC unroll 4
@@ -20,11 +20,10 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
   } else {
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) {
-      const float *init = t->init + m * t->init_ld;
+      const float *c = t->c + m * t->ldc;
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) {
-        acc[m][j] = j < last ? vf_load(init + j * LT_VL) : vf_load_n(init + j * LT_VL, tail);
-      }
+      for (int j = 0; j < NV; j++)
+        acc[m][j] = j < last ? vf_load(c + j * t->cvs) : vf_load_n(c + j * t->cvs, tail);
     }
   }
 
@@ -81,6 +80,15 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
     }
   }
 
+  /* Added last: a large bias would cost every partial sum digits. */
+  if (t->bias) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) {
+      const vf bias = j < last ? vf_load(t->bias + j * LT_VL) : vf_load_n(t->bias + j * LT_VL, tail);
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m++) acc[m][j] = vf_add(acc[m][j], bias);
+    }
+  }
   if (t->residual) {
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) {

@@ -56,6 +56,7 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
                .ldc = rows->ldc,
                .cvs = lanes,
                .ldr = rows->ldr,
+               .resume = !first,
                .lo = last ? rhs->epilogue.lo : -INFINITY,
                .hi = last ? rhs->epilogue.hi : INFINITY,
                .prefetch = rhs->prefetch};
@@ -65,12 +66,11 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
     const lt_gemm_fn more_fn = more ? kernels[rhs->isa](low + 1, nv, rhs->ku) : 0;
     t.b = rhs->w + n * rhs->k + k0 * nv * lanes;
     t.tail = cols - (nv - 1) * lanes;
+    t.bias = last && rhs->bias ? rhs->bias + n : 0;
     for (int64_t i = 0, r = 0; i < tiles; i++) {
       const int64_t count = low + (i < more);
       t.a = rows->a + r * rows->lda;
       t.c = rows->c + r * rows->ldc + n;
-      t.init = first ? (rhs->bias ? rhs->bias + n : 0) : t.c;
-      t.init_ld = first ? 0 : rows->ldc;
       t.residual = last && rows->residual ? rows->residual + r * rows->ldr + n : 0;
       (i < more ? more_fn : low_fn)(&t);
       if (last && rhs->epilogue.post)

@@ -7,7 +7,7 @@
 #define LT_GEMM_MAX_MR 14
 #define LT_GEMM_MAX_NV 4
 
-/* One tile: c = clamp(init + sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s], lo, hi), a batch-reduce GEMM
+/* One tile: c = clamp(sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s] + bias + residual, lo, hi), a batch-reduce GEMM
  * (Georganas et al., 2020). Rows of A are lda apart; b is one packed panel, consecutive over the segments. */
 typedef struct {
   const float *a;
@@ -17,8 +17,8 @@ typedef struct {
   const float *b;
   float *c;
   int64_t ldc, cvs;     /* distances between rows, and between vectors of a row */
-  const float *init;    /* bias, or the partial sums when init_ld is not 0; null for 0 */
-  int64_t init_ld;      /* distance between rows of init: 0 for a bias */
+  int64_t resume;        /* whether c holds partial sums to go on from */
+  const float *bias;     /* one value a column, null for none */
   const float *residual; /* null for none */
   int64_t ldr;
   float lo, hi;
