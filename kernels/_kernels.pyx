@@ -99,16 +99,19 @@ cdef class Args:
             slot, kind = self.layout[key]
         except KeyError:
             raise KernelError(f"{self.name} has no argument {key!r}") from None
-        if kind == "D":
-            (<double *>self.slots)[<int>slot] = value
-        elif kind == "I":
-            self.slots[<int>slot] = value
-        elif value is None:
-            self.slots[<int>slot] = 0
-            self.kept.pop(key, None)
-        else:
-            self.slots[<int>slot] = <int64_t><uintptr_t>value.ctypes.data
-            self.kept[key] = value
+        try:
+            if kind == "D":
+                (<double *>self.slots)[<int>slot] = value
+            elif kind == "I":
+                self.slots[<int>slot] = value
+            elif value is None:
+                self.slots[<int>slot] = 0
+                self.kept.pop(key, None)
+            else:
+                self.slots[<int>slot] = <int64_t><uintptr_t>value.ctypes.data
+                self.kept[key] = value
+        except (AttributeError, OverflowError, TypeError) as error:
+            raise KernelError(f"{self.name}: argument {key!r}: {error}") from None
 
     def pack(self):
         """The slots as bytes, for a plan."""
@@ -169,7 +172,10 @@ def work_size(str name, dict fields):
 
 def aligned_bytes(size, alignment=64):
     """Uninitialised uint8 array of `size` bytes that starts at a multiple of `alignment`."""
-    room = np.empty(size + alignment, np.uint8)
+    try:
+        room = np.empty(size + alignment, np.uint8)
+    except MemoryError:
+        raise KernelError(f"no memory for {size} bytes") from None
     skip = -room.ctypes.data % alignment
     return room[skip : skip + size]
 

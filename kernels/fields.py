@@ -90,8 +90,9 @@ def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
     packed = np.zeros(k * (-(-n // lanes) * lanes), np.float32)
     body = packed[: full * width * k].reshape(full, k, width)
     body[...] = matrix[:, : full * width].reshape(k, full, width).transpose(1, 0, 2)
-    if n > full * width:
-        packed[full * width * k :].reshape(k, -1)[:, : n - full * width] = matrix[:, full * width :]
+    rest = n - full * width
+    last = packed[full * width * k :].reshape(k, -(-rest // lanes) * lanes)
+    last[:, :rest] = matrix[:, full * width :]
     return packed
 
 

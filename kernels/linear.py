@@ -15,7 +15,7 @@ from luthier.kernels.checks import (
     resolve_activation,
     window,
 )
-from luthier.kernels.spaces import default_config
+from luthier.kernels.spaces import check_config, default_config
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["conv2d", "depthwise_conv2d", "gemm"]
@@ -234,8 +234,6 @@ def depthwise_conv2d(
 
 
 def _convolve(workload, x, w, bias, residual, params, layout, config):
-    if workload.oh < 1 or workload.ow < 1:
-        raise ArgumentError(f"{workload.op}: the window is larger than the padded input")
     if residual is not None:
         residual = feature_map("residual", residual, layout)
     shape = (workload.n, workload.oh, workload.ow, w.shape[0])
@@ -254,7 +252,7 @@ def _convolve(workload, x, w, bias, residual, params, layout, config):
 
 def _call(workload: Workload, inputs, weights, bias, residual, shape, params, config) -> np.ndarray:
     check_threads(workload.threads)
-    config = default_config(workload) if config is None else _checked(workload, config)
+    config = default_config(workload) if config is None else check_config(workload, config)
     if bias is not None:
         bias = float_array("bias", bias, (1,))
         if bias.shape != shape[-1:]:
@@ -277,15 +275,3 @@ def _call(workload: Workload, inputs, weights, bias, residual, shape, params, co
         }
         _kernels.call(workload.op, slots)
     return y
-
-
-def _checked(workload: Workload, config: Mapping[str, int | str]) -> Mapping[str, int | str]:
-    """`config`, if its names and values can be run."""
-    names = list(default_config(workload))
-    if sorted(config) != sorted(names):
-        raise ArgumentError(f"config: expected the knobs {names}, got {list(config)}")
-    if config["isa"] not in _kernels.cpu_isas():
-        raise ArgumentError(f"config: this CPU cannot run isa {config['isa']!r}")
-    if "algo" in config and config["algo"] not in fields.ALGORITHMS:
-        raise ArgumentError(f"config: expected algo in {fields.ALGORITHMS}, got {config['algo']!r}")
-    return config

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from luthier.kernels import _kernels, fields, reference
-from luthier.kernels.spaces import default_config
+from luthier.kernels.spaces import check_config, default_config
 from luthier.kernels.workload import DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["Check", "Runner"]
@@ -100,8 +100,12 @@ class Runner:
 
     Raises
     ------
-    KernelError
-        The config is not legal for the workload on this CPU.
+    ArgumentError
+        The config is not one of this operator, or names a kernel that this CPU does not have.
+
+    Notes
+    -----
+    What only the C driver can tell, such as blocks of no rows, is a KernelError of `run`.
 
     Examples
     --------
@@ -112,11 +116,11 @@ class Runner:
 
     def __init__(self, workload: Workload, config: Mapping | None = None, seed: int = 0) -> None:
         self.workload = workload
-        self.config = dict(config or default_config(workload))
+        self.config = default_config(workload) if config is None else check_config(workload, config)
         self.seed = seed
         i = _inputs(workload, seed)
-        packed = isinstance(workload, Gemm) and not workload.packed
-        weights = i.w.ravel() if packed else fields.pack_weights(workload, i.w, self.config)
+        plain = isinstance(workload, Gemm) and not workload.packed
+        weights = i.w.ravel() if plain else fields.pack_weights(workload, i.w, self.config)
         copies = max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
         self.output = np.empty(_reference(workload, seed).shape, np.float32)
         base = {

@@ -50,6 +50,18 @@ class Workload:
 
     op: ClassVar[str] = ""
 
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ArgumentError(f"{self.op}: no activation {self.activation!r}")
+        self._check(1, "threads")
+
+    def _check(self, least: int, *names: str) -> None:
+        """Raise ArgumentError unless these sizes, or all members of them, are at least `least`."""
+        for name in names:
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,)) < least:
+                raise ArgumentError(f"{self.op}: expected {name} of at least {least}, got {value}")
+
     @property
     def key(self) -> str:
         """The text form, which `parse` reads."""
@@ -77,7 +89,9 @@ class Workload:
         for kind in (Gemm, Conv2d, DepthwiseConv2d):
             match = kind._pattern.fullmatch(key)
             if match:
-                return kind._from_match(match)
+                workload = kind._from_match(match)
+                if workload.key == key:
+                    return workload
         raise ArgumentError(f"not a workload: {key!r}")
 
 
@@ -95,7 +109,10 @@ def _parse_epilogue(text: str) -> dict:
     return {"bias": "bias" in parts, "residual": "residual" in parts, "activation": names[0]}
 
 
-_TAIL = r"/epi=(?P<epi>[a-z_,]+)/t(?P<threads>\d+)"
+def _key_pattern(template: str) -> re.Pattern:
+    """A regular expression from one in which ``{m}`` stands for a number named m."""
+    tail = r"/epi=(?P<epi>[a-z_,]+)/t{threads}"
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[0-9]{1,18})", template + tail))
 
 
 @dataclass(frozen=True)
@@ -116,9 +133,13 @@ class Gemm(Workload):
     threads: int = 1
 
     op: ClassVar[str] = "gemm"
-    _pattern: ClassVar[re.Pattern] = re.compile(
-        r"gemm/f32/b(?P<batch>\d+)m(?P<m>\d+)n(?P<n>\d+)k(?P<k>\d+)/(?P<w>packed|plain)" + _TAIL
+    _pattern: ClassVar[re.Pattern] = _key_pattern(
+        "gemm/f32/b{batch}m{m}n{n}k{k}/(?P<w>packed|plain)"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(0, "m", "n", "k", "batch")
 
     @classmethod
     def _from_match(cls, match: re.Match) -> Gemm:
@@ -149,15 +170,18 @@ class Gemm(Workload):
         return 4 * (weights + self.batch * maps)
 
 
-_CONV_KEY = (
-    r"n(?P<n>\d+)c(?P<c>\d+)h(?P<h>\d+)w(?P<w>\d+)/(k(?P<k>\d+))?r(?P<r>\d+)s(?P<s>\d+)"
-    r"/st(?P<sh>\d+)\.(?P<sw>\d+)/p(?P<pt>\d+)\.(?P<pl>\d+)\.(?P<pb>\d+)\.(?P<pr>\d+)"
-    r"/d(?P<dh>\d+)\.(?P<dw>\d+)"
-)
+_CONV_KEY = r"n{n}c{c}h{h}w{w}/(k{k})?r{r}s{s}/st{sh}\.{sw}/p{pt}\.{pl}\.{pb}\.{pr}/d{dh}\.{dw}"
 
 
-class _Window:
-    """What convolutions share: the output size."""
+class _Window(Workload):
+    """What convolutions share: legal windows and the output size."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(0, "n", "c", "h", "w", "pads")
+        self._check(1, "r", "s", "strides", "dilations")
+        if min(self.oh, self.ow) < 1:
+            raise ArgumentError(f"{self.op}: the window is larger than the padded input")
 
     @property
     def oh(self) -> int:
@@ -172,9 +196,7 @@ class _Window:
     def _shape_key(self, out: str) -> str:
         dots = (".".join(map(str, v)) for v in (self.strides, self.pads, self.dilations))
         st, p, d = dots
-        return (
-            f"n{self.n}c{self.c}h{self.h}w{self.w}/{out}r{self.r}s{self.s}/st{st}/p{p}/d{d}"
-        )
+        return f"n{self.n}c{self.c}h{self.h}w{self.w}/{out}r{self.r}s{self.s}/st{st}/p{p}/d{d}"
 
     @staticmethod
     def _sizes(g: dict) -> dict:
@@ -191,7 +213,7 @@ class _Window:
 
 
 @dataclass(frozen=True)
-class Conv2d(_Window, Workload):
+class Conv2d(_Window):
     """NHWC convolution of an (n, h, w, c) map with k filters of (r, s, c / groups)."""
 
     n: int
@@ -211,9 +233,15 @@ class Conv2d(_Window, Workload):
     threads: int = 1
 
     op: ClassVar[str] = "conv2d"
-    _pattern: ClassVar[re.Pattern] = re.compile(
-        "conv2d/f32/" + _CONV_KEY + r"/g(?P<groups>\d+)" + _TAIL
-    )
+    _pattern: ClassVar[re.Pattern] = _key_pattern("conv2d/f32/" + _CONV_KEY + "/g{groups}")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(1, "groups")
+        if self.c % self.groups or self.k % self.groups:
+            raise ArgumentError(
+                f"{self.op}: {self.c} and {self.k} channels do not split into {self.groups} groups"
+            )
 
     @classmethod
     def _from_match(cls, match: re.Match) -> Conv2d:
@@ -246,7 +274,7 @@ class Conv2d(_Window, Workload):
 
 
 @dataclass(frozen=True)
-class DepthwiseConv2d(_Window, Workload):
+class DepthwiseConv2d(_Window):
     """NHWC depthwise convolution of an (n, h, w, c) map with one (r, s) filter a channel."""
 
     n: int
@@ -264,7 +292,7 @@ class DepthwiseConv2d(_Window, Workload):
     threads: int = 1
 
     op: ClassVar[str] = "depthwise_conv2d"
-    _pattern: ClassVar[re.Pattern] = re.compile("depthwise_conv2d/f32/" + _CONV_KEY + _TAIL)
+    _pattern: ClassVar[re.Pattern] = _key_pattern("depthwise_conv2d/f32/" + _CONV_KEY)
 
     @classmethod
     def _from_match(cls, match: re.Match) -> DepthwiseConv2d:
