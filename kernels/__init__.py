@@ -5,8 +5,7 @@ Names are loaded at first use: `import luthier.kernels` alone costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from luthier.lazy import lazy_names
 
 _HOME = {
     "ACTIVATIONS": "workload",
@@ -44,14 +43,4 @@ _HOME = {
 
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

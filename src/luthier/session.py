@@ -14,7 +14,7 @@ import numpy as np
 from luthier import knobs
 from luthier.errors import ArgumentError
 from luthier.graph import Value, lower
-from luthier.graph.lower import BACKENDS
+from luthier.graph.lowering.lower import BACKENDS
 from luthier.kernels.cpu import native_target, usable_cores
 from luthier.kernels.spaces import default_config
 from luthier.model import Model

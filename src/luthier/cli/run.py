@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from luthier.graph.lower import BACKENDS
+    from luthier.graph.lowering.lower import BACKENDS
     from luthier.session import InferenceSession
 
     session = InferenceSession(
