@@ -1,6 +1,7 @@
 """Packages, C libraries and extensions. Everything declarative is in pyproject.toml.
 
-`LUTHIER_SANITIZE=address,undefined` builds with sanitizers. When cross compiling, the target's
+`LUTHIER_SANITIZE=address,undefined` builds with sanitizers, `LUTHIER_DEBUG=1` with debug
+information. When cross compiling, the target's
 architecture is read from `_PYTHON_HOST_PLATFORM` through `sysconfig.get_platform()`.
 """
 
@@ -42,6 +43,8 @@ else:
 
 SANITIZE = os.environ.get("LUTHIER_SANITIZE", "")
 SANITIZE_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"] if SANITIZE else []
+# Python's own flags ask for debug information, which makes the wheel over ten times as large.
+DEBUG_FLAGS = ["-g"] if os.environ.get("LUTHIER_DEBUG") or SANITIZE else ["-g0"]
 
 CFLAGS = [
     "-O1" if SANITIZE else "-O3",
@@ -51,6 +54,7 @@ CFLAGS = [
     "-pthread",
 ]
 CFLAGS += ["-Wall", "-Wextra", "-Werror=implicit-function-declaration", *SANITIZE_FLAGS]
+CFLAGS += DEBUG_FLAGS
 LDFLAGS = ["-pthread", "-lm", *SANITIZE_FLAGS]
 INCLUDE = ["kernels/include", "kernels/csrc", "graph/csrc"]
 BUILD = Path("build", "-".join(["c", sysconfig.get_platform(), *filter(None, [SANITIZE])]))
