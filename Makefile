@@ -39,7 +39,7 @@ asan: build
 	$(BIN)/python tools/sanitized.py -m pytest -q tests/kernels tests/graph
 
 bench: build
-	$(BIN)/python -m pytest -q bench --benchmark-only
+	$(BIN)/python -m pytest -q -o addopts= --benchmark-only --benchmark-sort=name bench/bench_*.py
 
 arm: build
 	LUTHIER_REQUIRE_ARM=1 $(BIN)/python -m pytest -q tests/arm

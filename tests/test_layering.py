@@ -45,9 +45,11 @@ def layer(module: str) -> str:
 
 
 def sources() -> Iterator[tuple[str, Path]]:
-    """Every module of the library."""
+    """Every module of the library; benchmark files are run by pytest, from above."""
     for package, folder in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
+            if path.name.startswith("bench_"):
+                continue
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             yield ".".join([package, *(p for p in parts if p != "__init__")]), path
 
