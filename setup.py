@@ -189,6 +189,7 @@ PACKAGES = [
 setup(
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
+    include_package_data=False,
     package_data={
         "luthier": ["py.typed", "targets/*.toml"],
         "luthier.bench": ["templates/*.html"],
