@@ -7,6 +7,8 @@ Arguments are filled by name from the field lists of ``lt_ops.h``; nothing here 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uintptr_t
 
+from operator import index
+
 import numpy as np
 
 from luthier.errors import KernelError
@@ -44,7 +46,7 @@ cdef extern from "cpu/clock.h" nogil:
 ISA_NAMES = ("scalar", "avx2", "avx512", "neon")
 """Names of ``enum lt_isa``, by number."""
 
-_STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing"}
+STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing"}
 
 
 def _read_table():
@@ -103,7 +105,7 @@ cdef class Args:
             if kind == "D":
                 (<double *>self.slots)[<int>slot] = value
             elif kind == "I":
-                self.slots[<int>slot] = value
+                self.slots[<int>slot] = index(value)
             elif value is None:
                 self.slots[<int>slot] = 0
                 self.kept.pop(key, None)
@@ -128,7 +130,7 @@ cdef class Args:
         with nogil:
             status = fn(self.slots)
         if status:
-            raise KernelError(f"{self.name}: {_STATUS.get(status, status)}")
+            raise KernelError(f"{self.name}: {STATUS.get(status, status)}")
 
     def time(self, int64_t inner, list rotate=None):
         """Seconds per call over `inner` calls made in C.
@@ -152,7 +154,7 @@ cdef class Args:
         with nogil:
             seconds = lt_time_calls(fn, calls, count, inner, &status)
         if status:
-            raise KernelError(f"{self.name}: {_STATUS.get(status, status)}")
+            raise KernelError(f"{self.name}: {STATUS.get(status, status)}")
         return seconds
 
 
