@@ -4,10 +4,14 @@
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy
+cimport numpy as cnp
 
 import numpy as np
 
 from luthier.errors import KernelError
+from luthier.kernels._kernels import STATUS
+
+cnp.import_array()
 
 
 cdef extern from "luthier/lt_ops.h":
@@ -30,8 +34,8 @@ cdef class Program:
 
     Parameters
     ----------
-    steps : list of (int, int)
-        Address of the operator's function, and byte offset of its arguments.
+    steps : list of (int, int, str)
+        Address of the operator's function, byte offset of its arguments, and what errors call it.
     args : bytes
         All argument structs; pointers to constants are already in them.
     relocations : list of (int, int, int)
@@ -45,18 +49,20 @@ cdef class Program:
     cdef Relocation *relocations
     cdef int64_t step_count, relocation_count
     cdef bytes args
+    cdef list names
     cdef readonly int64_t arena_bytes, buffers
 
     def __cinit__(self, list steps, bytes args, list relocations, int64_t arena_bytes, int64_t buffers):
         cdef int64_t i
         self.step_count, self.relocation_count = len(steps), len(relocations)
         self.args, self.arena_bytes, self.buffers = args, arena_bytes, buffers
+        self.names = [name for _, _, name in steps]
         self.steps = <lt_step *>PyMem_Malloc((self.step_count + 1) * sizeof(lt_step))
         self.relocations = <Relocation *>PyMem_Malloc((self.relocation_count + 1) * sizeof(Relocation))
         if self.steps == NULL or self.relocations == NULL:
             raise MemoryError
         for i in range(self.step_count):
-            address, self.steps[i].args = steps[i]
+            address, self.steps[i].args, _ = steps[i]
             self.steps[i].run = <lt_run_fn><uintptr_t>address
         for i in range(self.relocation_count):
             self.relocations[i].slot, self.relocations[i].buffer, self.relocations[i].offset = relocations[i]
@@ -96,26 +102,18 @@ cdef class Instance:
             if r.buffer == buffer:
                 (<int64_t *>self.args)[r.slot] = <int64_t>(base + r.offset)
 
-    def bind(self, list addresses):
-        """Point the inputs and outputs, in order, at these addresses."""
+    def bind(self, list arrays):
+        """Point the inputs and outputs, in order, at the content of these arrays."""
         cdef int64_t i
         cdef Relocation *r
-        cdef uintptr_t[64] few
-        cdef uintptr_t *base = few
-        if len(addresses) != self.program.buffers:
-            raise ValueError("one address an input and output is wanted")
-        if self.program.buffers > 64:
-            base = <uintptr_t *>PyMem_Malloc(self.program.buffers * sizeof(uintptr_t))
-            if base == NULL:
-                raise MemoryError
-        for i in range(self.program.buffers):
-            base[i] = addresses[i]
+        cdef cnp.ndarray array
+        if len(arrays) != self.program.buffers:
+            raise ValueError("one array an input and output is wanted")
         for i in range(self.program.relocation_count):
             r = &self.program.relocations[i]
             if r.buffer:
-                (<int64_t *>self.args)[r.slot] = <int64_t>(base[r.buffer - 1] + r.offset)
-        if base != few:
-            PyMem_Free(base)
+                array = arrays[r.buffer - 1]
+                (<int64_t *>self.args)[r.slot] = <int64_t>(<uintptr_t>cnp.PyArray_DATA(array) + r.offset)
 
     def run(self, int64_t first, int64_t end, double[::1] times=None):
         """Run steps [first, end) with the GIL released; with `times`, add each step's seconds to it."""
@@ -131,4 +129,4 @@ cdef class Instance:
         with nogil:
             failed = lt_run_steps(self.program.steps, first, end, self.args, seconds, &status)
         if failed >= 0:
-            raise KernelError(f"step {failed} failed with status {status}")
+            raise KernelError(f"{self.program.names[failed]}: {STATUS.get(status, status)}")

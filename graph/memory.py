@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["ALIGNMENT", "Block", "assign_offsets"]
 
 ALIGNMENT = 64
@@ -34,23 +36,19 @@ def assign_offsets(blocks: Sequence[Block]) -> int:
     >>> assign_offsets([a, b, c]), a.offset, b.offset, c.offset
     (192, 0, 128, 0)
     """
-    placed: list[Block] = []
-    total = 0
-    for block in sorted(blocks, key=lambda b: (-b.nbytes, b.first)):
-        size = _round(block.nbytes)
-        rivals = [p for p in placed if p.first <= block.last and block.first <= p.last]
-        rivals.sort(key=lambda p: p.offset)
+    order = sorted(blocks, key=lambda b: (-b.nbytes, b.first))
+    first, last = (np.array([getattr(b, n) for b in order], np.int64) for n in ("first", "last"))
+    begins, ends = np.zeros((2, len(order)), np.int64)
+    for i, block in enumerate(order):
+        size = -(-block.nbytes // ALIGNMENT) * ALIGNMENT
+        rivals = np.flatnonzero((first[:i] <= block.last) & (block.first <= last[:i]))
+        rivals = rivals[np.argsort(begins[rivals])]
         best, best_gap, end = None, 0, 0
-        for rival in rivals:
-            gap = rival.offset - end
+        for begin, after in zip(begins[rivals].tolist(), ends[rivals].tolist(), strict=True):
+            gap = begin - end
             if gap >= size and (best is None or gap < best_gap):
                 best, best_gap = end, gap
-            end = max(end, rival.offset + _round(rival.nbytes))
+            end = max(end, after)
         block.offset = end if best is None else best
-        placed.append(block)
-        total = max(total, block.offset + size)
-    return total
-
-
-def _round(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+        begins[i], ends[i] = block.offset, block.offset + size
+    return int(ends.max(initial=0))

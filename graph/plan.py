@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from luthier import limits
-from luthier.errors import ArgumentError, UnsupportedError
+from luthier.errors import ArgumentError, KernelError, UnsupportedError
 from luthier.graph import _executor
-from luthier.graph.ir import Graph
+from luthier.graph.ir import Graph, Value
 from luthier.graph.lowering.context import Context, Step, Storage, View
 from luthier.graph.memory import Block, assign_offsets
+from luthier.graph.ops.common import describe
+from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels
 
 __all__ = ["Plan", "PlanNode"]
@@ -73,93 +74,74 @@ class Plan:
     def __init__(self, graph: Graph, context: Context) -> None:
         steps = context.steps
         self._inputs = [(v.name, v.dtype, tuple(v.shape)) for v in graph.inputs]
-        self._outputs = [(v.dtype, tuple(v.shape)) for v in graph.outputs]
+        self._outputs = [(tuple(v.shape), v.dtype) for v in graph.outputs]
         self.nodes = [_describe(s) for s in steps]
         self.flops = sum(n.flops for n in self.nodes)
-        self._assemble(steps)
+        for step in steps:
+            size = _scratch_size(step)
+            if size:
+                step.fields["work"] = View(Storage(size))
+        self._lay_out(steps)
+        self._encode(steps)
         self._idle: list[_executor.Instance] = []
 
     # -- building ------------------------------------------------------------------------------
 
-    def _assemble(self, steps: list[Step]) -> None:
-        work = [self._scratch(s) for s in steps]
+    def _lay_out(self, steps: list[Step]) -> None:
+        """Place every activation in the arena, and gather the constants."""
         blocks: dict[Storage, Block] = {}
-        constants: dict[int, int] = {}
+        constants: dict[int, np.ndarray] = {}
         for i, step in enumerate(steps):
-            for view in (*step.fields.values(), *step.reads, *step.writes, work[i]):
+            for view in (*step.fields.values(), *step.reads, *step.writes):
                 if not isinstance(view, View):
                     continue
                 storage = view.storage
                 if storage.array is not None:
-                    constants[storage.array.ctypes.data] = storage.nbytes
+                    constants[storage.array.ctypes.data] = storage.array
                 elif storage.buffer == 0:
                     block = blocks.setdefault(storage, Block(storage.nbytes, i, i))
                     block.last = i
-        self.weights_bytes = sum(constants.values())
+        self._constants = list(constants.values())
+        self.weights_bytes = sum(array.nbytes for array in self._constants)
         self.arena_bytes = assign_offsets(list(blocks.values()))
         if self.arena_bytes > limits.MAX_ARENA_BYTES:
             raise UnsupportedError(f"activations take {self.arena_bytes} bytes, over the limit")
+        for storage, block in blocks.items():
+            storage.offset = block.offset
 
+    def _encode(self, steps: list[Step]) -> None:
+        """Write the C program, and list the stretches of it between calls of the reference."""
         entry = _kernels.entry_points()
         calls, packed, relocations = [], [], []
-        self._kept: list = []
-        self._segments: list[tuple[int, int] | tuple[int, Step, list, list]] = []
+        self._parts: list[tuple[int, int] | _ReferenceCall] = []
         size = 0
-
-        def place(view: View) -> tuple[int, int]:
-            storage = view.storage
-            if storage.buffer:
-                return storage.buffer, view.offset
-            return 0, blocks[storage].offset + view.offset
-
         for i, step in enumerate(steps):
             if step.call is not None:
-                reads = [
-                    v and _Place(r, place, v.dtype, v.shape)
-                    for v, r in zip(step.node.inputs, step.reads, strict=True)
-                ]
-                writes = [
-                    _Place(w, place, v.dtype, v.shape)
-                    for v, w in zip(step.node.outputs, step.writes, strict=True)
-                ]
-                self._segments.append((i, step, reads, writes))
-                calls.append((0, size))
+                self._parts.append(_ReferenceCall.of(i, step))
+                calls.append((0, size, ""))
                 continue
-            if self._segments and len(self._segments[-1]) == 2:
-                self._segments[-1] = (self._segments[-1][0], i + 1)
+            last = self._parts[-1] if self._parts else None
+            if isinstance(last, tuple):
+                self._parts[-1] = (last[0], i + 1)
             else:
-                self._segments.append((i, i + 1))
+                self._parts.append((i, i + 1))
             layout = _kernels.OPS[step.op][1]
-            slots = dict(step.fields)
-            if work[i] is not None:
-                slots["work"] = work[i]
             numbers = {}
-            for name, value in slots.items():
+            for name, value in step.fields.items():
                 if not isinstance(value, View):
                     numbers[name] = value
                 elif value.storage.array is not None:
-                    flat = value.storage.array.reshape(-1).view(np.uint8)
-                    numbers[name] = flat[value.offset :]
+                    numbers[name] = value.storage.array.reshape(-1).view(np.uint8)[value.offset :]
                 else:
-                    buffer, offset = place(value)
-                    relocations.append((size // 8 + layout[name][0], buffer, offset))
-            args = _kernels.Args(step.op, numbers)
-            self._kept.append(args)
-            calls.append((entry[step.op], size))
-            packed.append(args.pack())
+                    offset = value.storage.offset + value.offset
+                    relocations.append((size // 8 + layout[name][0], value.storage.buffer, offset))
+            calls.append((entry[step.op], size, f"{describe(step.node)}: {step.kernel}"))
+            packed.append(_kernels.Args(step.op, numbers).pack())
             size += 8 * len(layout)
         count = len(self._inputs) + len(self._outputs)
-        blob = b"".join(packed)
-        self._program = _executor.Program(calls, blob, relocations, self.arena_bytes, count)
-
-    @staticmethod
-    def _scratch(step: Step) -> View | None:
-        """Scratch memory that a step wants."""
-        if step.call is not None:
-            return None
-        numbers = {k: v for k, v in step.fields.items() if isinstance(v, int | float)}
-        size = _kernels.work_size(step.op, numbers)
-        return View(Storage(size)) if size else None
+        self._program = _executor.Program(
+            calls, b"".join(packed), relocations, self.arena_bytes, count
+        )
 
     # -- running -------------------------------------------------------------------------------
 
@@ -175,6 +157,13 @@ class Plan:
         -------
         list of ndarray
             The outputs in order, newly allocated.
+
+        Raises
+        ------
+        ArgumentError
+            An input is missing, or of another dtype or shape.
+        KernelError, InvalidModelError
+            A node failed; the plan can be run again.
         """
         return self._run(arrays, None)
 
@@ -187,35 +176,25 @@ class Plan:
         return np.median(times, axis=0)
 
     def _run(self, arrays: Sequence[np.ndarray], times: np.ndarray | None) -> list[np.ndarray]:
-        inputs = [self._checked(x, *io) for x, io in zip(arrays, self._inputs, strict=True)]
-        outputs = [np.empty(shape, dtype) for dtype, shape in self._outputs]
+        if len(arrays) != len(self._inputs):
+            raise ArgumentError(f"expected {len(self._inputs)} inputs, got {len(arrays)}")
+        buffers = [_checked(x, *io) for x, io in zip(arrays, self._inputs, strict=True)]
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        buffers += outputs
         try:
             instance = self._idle.pop()
         except IndexError:
             instance = _executor.Instance(self._program)
-        buffers = [*inputs, *outputs]
-        instance.bind([b.ctypes.data for b in buffers])
-        for segment in self._segments:
-            if len(segment) == 2:
-                instance.run(*segment, times)
-                continue
-            i, step, reads, writes = segment
-            begin = time.perf_counter()
-            results = step.call([r and r.array(instance.arena, buffers) for r in reads])
-            for target, result in zip(writes, results, strict=True):
-                target.array(instance.arena, buffers)[...] = result
-            if times is not None:
-                times[i] += time.perf_counter() - begin
-        self._idle.append(instance)
+        try:
+            instance.bind(buffers)
+            for part in self._parts:
+                if isinstance(part, tuple):
+                    instance.run(part[0], part[1], times)
+                else:
+                    part.run(instance.arena, buffers, times)
+        finally:
+            self._idle.append(instance)
         return outputs
-
-    @staticmethod
-    def _checked(x: np.ndarray, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        if x.dtype != dtype or x.shape != shape:
-            raise ArgumentError(
-                f"input {name!r}: expected {dtype} {list(shape)}, got {x.dtype} {list(x.shape)}"
-            )
-        return np.ascontiguousarray(x)
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -235,27 +214,79 @@ class Plan:
         return "\n".join(lines)
 
 
+def _checked(x: np.ndarray, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """`x` as kernels read it: contiguous and aligned."""
+    if x.dtype != dtype or x.shape != shape:
+        raise ArgumentError(
+            f"input {name!r}: expected {dtype} {list(shape)}, got {x.dtype} {list(x.shape)}"
+        )
+    flags = x.flags
+    return x if flags.c_contiguous and flags.aligned else np.require(x, requirements="CA")
+
+
+@dataclass(frozen=True)
 class _Place:
     """A value as an array, for the reference backend."""
 
-    def __init__(
-        self,
-        view: View,
-        place: Callable[[View], tuple[int, int]],
-        dtype: np.dtype,
-        shape: tuple[int, ...],
-    ) -> None:
-        self.dtype, self.shape = dtype, shape
-        self.constant = view.storage.array
-        if self.constant is None:
-            self.buffer, self.offset = place(view)
+    view: View
+    dtype: np.dtype
+    shape: tuple[int, ...]
 
     def array(self, arena: np.ndarray, buffers: Sequence[np.ndarray]) -> np.ndarray:
-        if self.constant is not None:
-            return self.constant.reshape(self.shape)
-        base = buffers[self.buffer - 1].reshape(-1).view(np.uint8) if self.buffer else arena
-        size = math.prod(self.shape) * self.dtype.itemsize
-        return base[self.offset : self.offset + size].view(self.dtype).reshape(self.shape)
+        view = self.view
+        base, offset = view.storage.array, view.offset
+        if base is None:
+            base = buffers[view.storage.buffer - 1] if view.storage.buffer else arena
+            offset += view.storage.offset
+        if self.dtype.hasobject:  # strings are whole inputs, outputs and constants only
+            return base.reshape(self.shape)
+        strides = tuple(s * self.dtype.itemsize for s in view.strides(self.shape))
+        return np.ndarray(self.shape, self.dtype, base, offset, strides)
+
+
+@dataclass(frozen=True)
+class _ReferenceCall:
+    """A step of the reference backend."""
+
+    step: int
+    name: str
+    call: Kernel
+    reads: list[_Place | None]
+    writes: list[_Place]
+
+    @classmethod
+    def of(cls, i: int, step: Step) -> _ReferenceCall:
+        def place(value: Value | None, view: View | None) -> _Place | None:
+            return None if view is None else _Place(view, value.dtype, tuple(value.shape))
+
+        reads = list(map(place, step.node.inputs, step.reads))
+        writes = list(map(place, step.node.outputs, step.writes))
+        return cls(i, describe(step.node), step.call, reads, writes)
+
+    def run(
+        self, arena: np.ndarray, buffers: Sequence[np.ndarray], times: np.ndarray | None
+    ) -> None:
+        begin = time.perf_counter()
+        results = self.call([r and r.array(arena, buffers) for r in self.reads])
+        if len(results) < len(self.writes):
+            raise KernelError(f"{self.name}: the reference gives {len(results)} outputs")
+        for place, result in zip(self.writes, results, strict=False):
+            if result.shape != place.shape:
+                raise KernelError(
+                    f"{self.name}: the reference gives shape {list(result.shape)},"
+                    f" not {list(place.shape)}"
+                )
+            np.copyto(place.array(arena, buffers), result, casting="unsafe")
+        if times is not None:
+            times[self.step] += time.perf_counter() - begin
+
+
+def _scratch_size(step: Step) -> int:
+    """Bytes of scratch memory that a step wants."""
+    if step.call is not None:
+        return 0
+    numbers = {k: v for k, v in step.fields.items() if isinstance(v, int | float)}
+    return _kernels.work_size(step.op, numbers)
 
 
 def _describe(step: Step) -> PlanNode:
@@ -264,7 +295,7 @@ def _describe(step: Step) -> PlanNode:
         op=step.node.op,
         backend="native" if step.call is None else "reference",
         kernel=step.kernel,
-        layout=step.node.attrs.get("layout", ""),
+        layout="NHWC" if step.node.attrs.get("layout") == "NHWC" else "",
         config=dict(step.config or {}),
         rung=step.rung,
         workload=step.workload.key if step.workload else "",

@@ -11,7 +11,7 @@ from luthier.graph import ops
 from luthier.graph.ir import Graph, Node, Value
 from luthier.graph.ops.common import describe, quote
 
-__all__ = ["ACTIVATIONS", "verify"]
+__all__ = ["ACTIVATIONS", "ADDED", "verify"]
 
 ACTIVATIONS = (
     "relu",
@@ -26,13 +26,16 @@ ACTIVATIONS = (
 )
 """The names that the attribute `activation` may have."""
 
-_LEGAL = {
+ADDED = {
     "activation": ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul"),
+    "activation_params": ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul"),
     "residual": ("Conv", "Gemm", "MatMul"),
     "bias": ("MatMul",),
     "layout": ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "Resize"),
 }
-_FUSED = frozenset(op for operators in _LEGAL.values() for op in operators)
+"""The attributes that passes add, and the ONNX operators that may have them."""
+
+_FUSED = frozenset(op for operators in ADDED.values() for op in operators)
 _OWN = {
     "activation": ("CausalConvWithState",),
     "bias": ("LRN", "Shrink"),
@@ -126,7 +129,7 @@ def _check_types(node: Node) -> None:
 def _check_attributes(node: Node) -> None:
     if node.domain:
         return
-    for name, operators in _LEGAL.items():
+    for name, operators in ADDED.items():
         if name in node.attrs and node.op not in _OWN.get(name, ()):
             legal = node.op in operators
             _require(legal, node, f"may not have the attribute {name}")

@@ -17,7 +17,7 @@ from luthier.kernels.fields import ALGORITHMS
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 from luthier.target import Target
 
-__all__ = ["Space", "check_config", "default_config", "space"]
+__all__ = ["Space", "check_config", "default_config", "is_legal", "space"]
 
 Config = dict[str, int | str]
 
@@ -118,6 +118,24 @@ def space(op: str, workload: Workload | str, target: Target | None = None) -> Sp
     every = list(configs.values())
     knobs = {name: tuple(dict.fromkeys(c[name] for c in every)) for name in default}
     return Space(knobs, every, default)
+
+
+def is_legal(config: Mapping, workload: Workload, target: Target | None = None) -> bool:
+    """Whether `config` is one of ``space(...).configs``, found without listing all of them."""
+    target = target or native_target()
+    if config == default_config(workload, target):
+        return True
+    if isinstance(workload, DepthwiseConv2d):
+        return config in _depthwise_candidates(workload, target)
+    conv = isinstance(workload, Conv2d)
+    columns = workload.k // workload.groups if conv else workload.n
+    base = next((b for b in _tiled(columns, target) if b.items() <= config.items()), None)
+    if base is None:
+        return False
+    if not conv:
+        return config in _gemm_blocks(workload, target, base)
+    algo = config.get("algo")
+    return algo in _algorithms(workload) and config in _conv_blocks(workload, target, algo, base)
 
 
 def default_config(workload: Workload, target: Target | None = None) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from luthier import limits
 from luthier.errors import UnsupportedError
 from luthier.graph.ir import Node, Value
+from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels, fields
-from luthier.kernels.spaces import default_config
+from luthier.kernels.spaces import default_config, is_legal
 from luthier.kernels.workload import Workload
 
 __all__ = ["Context", "NotNative", "Step", "Storage", "View"]
@@ -28,12 +29,13 @@ class NotNative(Exception):
 
 @dataclass(eq=False, slots=True)
 class Storage:
-    """Memory: a piece of the arena (`buffer` 0), a graph input or output (`buffer` 1...), or a
-    constant (`array`)."""
+    """Memory: a piece of the arena (`buffer` 0, at `offset` once the plan is laid out), a graph
+    input or output (`buffer` 1...), or a constant (`array`)."""
 
     nbytes: int
     buffer: int = 0
     array: np.ndarray | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,12 @@ class View:
         """The same, `nbytes` further on."""
         return View(self.storage, self.offset + nbytes, self.ld)
 
+    def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Strides in elements of a value of `shape` that lives here."""
+        if not self.ld:
+            return dense_strides(shape)
+        return (*(s * self.ld for s in dense_strides(shape[:-1])), 1)
+
 
 @dataclass(slots=True)
 class Step:
@@ -61,7 +69,7 @@ class Step:
     config: Mapping[str, int | str] | None = None
     rung: str = ""
     workload: Workload | None = None
-    call: Callable | None = None
+    call: Kernel | None = None
     reads: list[View | None] = field(default_factory=list)
     writes: list[View] = field(default_factory=list)
     reason: str = ""
@@ -75,12 +83,12 @@ class Context:
     choose : callable
         From a workload to (config or None, rung).
     num_threads : int
-    packed : dict or None
+    packed : mutable mapping or None
         Packed weights by content and layout, which plans of one model share. None packs nothing,
         for callers that only want the steps.
     """
 
-    def __init__(self, choose: Choose, num_threads: int, packed: dict | None) -> None:
+    def __init__(self, choose: Choose, num_threads: int, packed: MutableMapping | None) -> None:
         self.choose = choose
         self.num_threads = num_threads
         self.steps: list[Step] = []
@@ -129,16 +137,16 @@ class Context:
             self.copy_bytes(new.producer, old, self.dense(new))
 
     def copy_bytes(self, node: Node, value: Value, to: View) -> None:
-        """Copy a dense value."""
-        slots = nest((math.prod(value.shape),), {"x": (1,), "y": (1,)})
-        source = self.dense(value)
-        self.emit(node, "copy", x=source, y=to, size=value.dtype.itemsize, **slots)
+        """Copy a dense value of any dtype."""
+        slots = nest((nbytes(value),), {"x": (1,), "y": (1,)})
+        self.emit(node, "copy", x=self.dense(value), y=to, size=1, **slots)
 
     # -- steps ---------------------------------------------------------------------------------
 
     def emit(self, node: Node, op: str, /, threads: int | None = None, **slots: Any) -> Step:
         """Append a call of C operator `op`; a slot is a number, a View, an array or None."""
         layout = _kernels.OPS[op][1]
+        require(slots.get("size", 1) in (1, 2, 4, 8), "elements of an odd size")
         if "isa" in layout:
             slots.setdefault("isa", self.isa)
         if "threads" in layout:
@@ -155,10 +163,12 @@ class Context:
     ) -> Step:
         """Append a call of a tunable operator, with the config that `choose` gives.
 
-        `weights`, if given, is a constant to be packed; the argument slot is ``w``.
+        A config from a record may be anything that somebody wrote: one that is not legal here
+        gives way to the untuned one. `weights`, if given, is a constant to be packed; the argument
+        slot is ``w``.
         """
         config, rung = self.choose(workload)
-        if config is None:
+        if config is None or (rung != "default" and not is_legal(config, workload)):
             config, rung = default_config(workload), "default"
         if weights is not None:
             slots["w"] = self._pack(workload, weights, config)
@@ -175,12 +185,13 @@ class Context:
         content = hashlib.blake2b(data, digest_size=16).digest()
         groups = getattr(workload, "groups", 1)
         layout = (content, data.shape, workload.op, groups, config["isa"], config.get("nv"))
-        if layout not in self.packed:
+        room = self.packed.get(layout)
+        if room is None:
             array = fields.pack_weights(workload, data, config)
             room = _kernels.aligned_bytes(array.nbytes).view(np.float32)
             room[...] = array
             self.packed[layout] = room
-        return self.constant(self.packed[layout])
+        return View(Storage(room.nbytes, array=room))
 
 
 def _best_isa() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from luthier.graph.ir import Node, Value
@@ -90,8 +92,7 @@ def lower_conv_transpose(ctx: Context, node: Node) -> None:
     require(w.is_const and (bias is None or bias.is_const), "weights are not constant")
     kernel, strides, dilations = w.shape[2:], tuple(a["strides"]), tuple(a["dilations"])
     if kernel == strides and dilations == (1, 1) and not any(a["pads"]) and a["group"] == 1:
-        n, oh, ow, _ = node.output.shape
-        if (oh, ow) == (x.shape[1] * kernel[0], x.shape[2] * kernel[1]):
+        if node.output.shape[1:3] == (x.shape[1] * kernel[0], x.shape[2] * kernel[1]):
             _tiles(ctx, node, x, w, bias)
             return
     _upsampled(ctx, node, x, w, bias)
@@ -221,7 +222,7 @@ def place_concat_inputs(
     last = axis == len(y.shape) - 1
     if target.ld or not (outermost or last):
         return
-    inner = int(np.prod(y.shape[axis + 1 :])) * y.dtype.itemsize
+    inner = math.prod(y.shape[axis + 1 :]) * y.dtype.itemsize
     start = 0
     for value in node.inputs:
         where = target.at(start * inner)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from luthier.graph.ir import Node, Value
 from luthier.graph.lowering.context import (
     Context,
-    NotNative,
     dense_strides,
     is_f32,
     nbytes,
@@ -17,6 +14,7 @@ from luthier.graph.lowering.context import (
     require,
 )
 from luthier.graph.lowering.conv import epilogue
+from luthier.graph.ops.reduce import reduce_axes
 from luthier.kernels.fields import epilogue_fields
 
 __all__ = [
@@ -140,6 +138,9 @@ def _bound(node: Node, i: int, default: float) -> float:
 
 
 def lower_binary(ctx: Context, node: Node) -> None:
+    if len(node.inputs) == 1:  # Max or Min of one tensor
+        ctx.alias(node.output, node.inputs[0])
+        return
     a, b = node.inputs
     y = node.output
     require(is_f32(a, b), f"dtype {a.dtype}")
@@ -221,10 +222,11 @@ def lower_reduce(ctx: Context, node: Node) -> None:
     x = node.inputs[0]
     require(is_f32(x), f"dtype {x.dtype}")
     rank = len(x.shape)
-    axes = sorted(a % rank for a in reduce_axes(node, rank))
-    if not axes or math.prod(x.shape[a] for a in axes) == 1 and node.op in _PLAIN:
+    axes = reduce_axes(node)
+    if node.op in _PLAIN and math.prod(x.shape[a] for a in axes) == 1:
         ctx.alias(node.output, x)
         return
+    require(bool(axes), "nothing is reduced")
     outer, inner = math.prod(x.shape[: axes[0]]), math.prod(x.shape[axes[-1] + 1 :])
     kept = [a for a in range(axes[0], axes[-1]) if a not in axes]
     source, count = ctx.dense(x), math.prod(x.shape[a] for a in axes)
@@ -243,16 +245,3 @@ def lower_reduce(ctx: Context, node: Node) -> None:
 
 
 _PLAIN = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
-
-
-def reduce_axes(node: Node, rank: int) -> list[int]:
-    """The axes that `node` reduces."""
-    axes = node.input(1)
-    if axes is None:
-        return [] if node.attrs.get("noop_with_empty_axes") else list(range(rank))
-    if not axes.is_const:
-        raise NotNative("the axes are not constant")
-    found = np.asarray(axes.data).reshape(-1).tolist()
-    if not found and not node.attrs.get("noop_with_empty_axes"):
-        return list(range(rank))
-    return found

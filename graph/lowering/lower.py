@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import MutableMapping, Sequence
 
 from luthier import limits
 from luthier.errors import UnsupportedError
@@ -14,6 +15,7 @@ from luthier.graph.lowering.conv import place_concat_inputs
 from luthier.graph.lowering.movement import lower_alias
 from luthier.graph.ops.common import describe
 from luthier.graph.plan import Plan
+from luthier.graph.reference import Kernel
 from luthier.kernels.workload import Workload
 
 __all__ = ["BACKENDS", "lower", "tunable_workloads"]
@@ -26,7 +28,7 @@ def lower(
     choose: Choose | None = None,
     num_threads: int = 1,
     backends: Sequence[str] = BACKENDS,
-    packed: dict | None = None,
+    packed: MutableMapping | None = None,
 ) -> Plan:
     """Make a plan of an optimised graph.
 
@@ -40,8 +42,9 @@ def lower(
     num_threads : int
     backends : sequence of str
         Tried in order for each node. A node's hint (`Node.backend`) goes first.
-    packed : dict, optional
-        Packed weights, kept between the plans of one model.
+    packed : mutable mapping, optional
+        Packed weights, which plans of one model share. The plans keep them alive, so that a
+        `weakref.WeakValueDictionary` will do.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
     _place(graph, context)
     missing = []
     for node in graph.nodes:
+        if not any(math.prod(v.shape) for v in node.outputs):
+            continue  # there is nothing to compute
         reasons = []
         for backend in _order(node, backends):
             reason = (_native if backend == "native" else _reference)(context, node)
@@ -84,7 +89,10 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
     if missing:
         raise UnsupportedError(f"{len(missing)} nodes cannot run: " + " | ".join(missing))
     for value, view in _copied_outputs(graph, context):
-        context.copy_bytes(_origin(value), value, view)
+        if value.dtype.hasobject:
+            _call(context, _same(value), lambda arrays: list(arrays), view)
+        elif view.storage.nbytes:
+            context.copy_bytes(_same(value), value, view)
 
 
 def _order(node: Node, backends: Sequence[str]) -> list[str]:
@@ -97,29 +105,36 @@ def _native(context: Context, node: Node) -> str | None:
     rule = rule_for(node)
     if rule is None:
         return "no kernel"
-    before, views = len(context.steps), dict(context.views)
+    if any(v is not None and v.dtype.hasobject for v in (*node.inputs, *node.outputs)):
+        return "strings"
+    steps, views = len(context.steps), len(context.views)
     try:
         rule(context, node)
     except NotNative as reason:
-        del context.steps[before:]
-        context.views = views
+        del context.steps[steps:]
+        while len(context.views) > views:
+            context.views.popitem()  # the newest
         return str(reason)
     return None
 
 
 def _reference(context: Context, node: Node) -> str | None:
+    inner = [v for v in node.outputs if v.dtype.hasobject and v not in context.views]
+    if inner:
+        return f"{inner[0].name!r} holds strings inside the model"
     try:
-        call = fallback.prepare(node)
+        _call(context, node, fallback.prepare(node))
     except UnsupportedError as error:
         return str(error)
-    step = Step(node, "reference", kernel="onnx.reference", call=call)
-    try:
-        step.reads = [v and context.dense(v) for v in node.inputs]
-        step.writes = [context.dense(v) for v in node.outputs]
-    except NotNative as reason:
-        return str(reason)
-    context.steps.append(step)
     return None
+
+
+def _call(context: Context, node: Node, call: Kernel, to: View | None = None) -> None:
+    """Append a call of the reference backend; its result goes `to` that place if given."""
+    reads = [v and context.view(v) for v in node.inputs]
+    writes = [context.view(v) for v in node.outputs] if to is None else [to]
+    step = Step(node, "reference", kernel="reference", call=call, reads=reads, writes=writes)
+    context.steps.append(step)
 
 
 # -- places ----------------------------------------------------------------------------------------
@@ -127,6 +142,9 @@ def _reference(context: Context, node: Node) -> str | None:
 
 def _place(graph: Graph, context: Context) -> None:
     """Say where inputs, outputs and parts of concatenations live before anything is emitted."""
+    total = sum(nbytes(v) for v in (*graph.inputs, *graph.outputs))
+    if total > limits.MAX_ARENA_BYTES:
+        raise UnsupportedError(f"inputs and outputs take {total} bytes, over the limit")
     for i, value in enumerate(graph.inputs):
         context.views[value] = View(Storage(nbytes(value), buffer=1 + i))
     for j, value in enumerate(graph.outputs):
@@ -146,9 +164,6 @@ def _place(graph: Graph, context: Context) -> None:
                     context.views[source] = view
         elif node.op == "Concat" and not node.domain:
             place_concat_inputs(context, node, users, outputs)
-    total = sum(nbytes(v) for v in graph.inputs)
-    if total > limits.MAX_ARENA_BYTES:
-        raise UnsupportedError(f"the inputs take {total} bytes, over the limit")
 
 
 def _copied_outputs(graph: Graph, context: Context) -> list[tuple[Value, View]]:
@@ -161,6 +176,6 @@ def _copied_outputs(graph: Graph, context: Context) -> list[tuple[Value, View]]:
     return found
 
 
-def _origin(value: Value) -> Node:
-    """The producer of `value`, or a node that stands for its copy to the outputs."""
-    return value.producer or Node("Identity", [value], [value], name=value.name)
+def _same(value: Value) -> Node:
+    """Stands for a copy of `value` to the outputs."""
+    return Node("Identity", [value], [value], name=value.name)

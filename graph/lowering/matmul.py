@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from luthier.graph.ir import Node
+from luthier.graph.ir import Node, Value
 from luthier.graph.lowering.context import Context, is_f32, require
 from luthier.graph.lowering.conv import epilogue, split_inputs
 from luthier.kernels.fields import epilogue_fields
@@ -27,9 +27,7 @@ def gemm_workload(node: Node, threads: int) -> Gemm:
         plain = not node.attrs.get("transA") and not node.attrs.get("transB")
         scales = (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0))
         require(plain and scales == (1.0, 1.0), "transposed or scaled operands")
-    y = node.output
-    require(len(a.shape) >= 2 and len(w.shape) >= 2, "an operand is a vector")
-    (m, k), n = a.shape[-2:], w.shape[-1]
+    (m, k), n = _left(a)[-2:], _right(w)[-1]
     if bias is not None:
         require(math.prod(bias.shape) == n == bias.shape[-1], "the bias is not one value a column")
     fused = {
@@ -38,21 +36,34 @@ def gemm_workload(node: Node, threads: int) -> Gemm:
         "activation": epilogue(node)[0],
         "threads": threads,
     }
-    batch = math.prod(y.shape[:-2])
-    if math.prod(w.shape[:-2]) == 1:
-        return Gemm(m=m * batch, n=n, k=k, packed=w.is_const, **fused)
-    require(a.shape[:-2] == w.shape[:-2], "the batches are broadcast")
-    return Gemm(m=m, n=n, k=k, batch=batch, packed=False, **fused)
+    batches = _left(a)[:-2], _right(w)[:-2]
+    left, right = map(math.prod, batches)
+    if right == 1:
+        return Gemm(m=m * left, n=n, k=k, packed=w.is_const, **fused)
+    require(left == 1 or batches[0] == batches[1], "the batches are broadcast")
+    return Gemm(m=m, n=n, k=k, batch=right, packed=False, **fused)
+
+
+def _left(a: Value) -> tuple[int, ...]:
+    """Shape of the left operand; a vector is a row."""
+    return a.shape if len(a.shape) > 1 else (1, *a.shape)
+
+
+def _right(w: Value) -> tuple[int, ...]:
+    """Shape of the right operand; a vector is a column."""
+    return w.shape if len(w.shape) > 1 else (*w.shape, 1)
 
 
 def lower_matmul(ctx: Context, node: Node) -> None:
     workload = gemm_workload(node, ctx.num_threads)
     (a, w, bias), residual = split_inputs(node, 3)
     if workload.packed:
-        weights = type(w)(w.name, w.dtype, w.shape[-2:], w.data.reshape(w.shape[-2:]))
-        right = {}
+        shape = _right(w)[-2:]
+        weights, plain = Value(w.name, w.dtype, shape, w.data.reshape(shape)), {}
     else:
-        weights, right = None, {"w": ctx.dense(w)}
+        weights, plain = None, {"w": ctx.dense(w)}
+        if math.prod(_left(a)) == workload.m * workload.k:
+            plain["stride_a"] = 0  # one matrix for the whole batch
     ctx.emit_tuned(
         node,
         workload,
@@ -61,6 +72,6 @@ def lower_matmul(ctx: Context, node: Node) -> None:
         bias=bias and ctx.dense(bias),
         residual=residual and ctx.dense(residual),
         y=ctx.dense(node.output),
-        **right,
+        **plain,
         **epilogue_fields(*epilogue(node)),
     )

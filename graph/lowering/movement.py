@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from luthier.graph.ir import Node, Value
+from luthier.graph.ir import Node
 from luthier.graph.lowering.context import (
     Context,
     View,
@@ -16,6 +16,9 @@ from luthier.graph.lowering.context import (
     require,
 )
 from luthier.graph.lowering.elementwise import broadcast_strides
+from luthier.graph.ops.index import pad_sources, pad_widths, slice_ranges, split_sizes
+from luthier.graph.ops.resize import resize_scales
+from luthier.graph.ops.shape import permutation
 
 __all__ = [
     "lower_alias",
@@ -44,13 +47,14 @@ def _copy(
     x: tuple[View, tuple[int, ...]],
     y: tuple[View, tuple[int, ...]],
 ) -> None:
-    slots = nest(shape, {"x": x[1], "y": y[1]})
-    ctx.emit(node, "copy", x=x[0], y=y[0], size=size, **slots)
+    if math.prod(shape):
+        slots = nest(shape, {"x": x[1], "y": y[1]})
+        ctx.emit(node, "copy", x=x[0], y=y[0], size=size, **slots)
 
 
 def lower_transpose(ctx: Context, node: Node) -> None:
     x, y = node.inputs[0], node.output
-    perm = node.attrs.get("perm") or list(range(len(x.shape)))[::-1]
+    perm = permutation(node, len(x.shape))
     strides = dense_strides(x.shape)
     moved = tuple(strides[p] for p in perm)
     target = dense_strides(y.shape)
@@ -60,59 +64,37 @@ def lower_transpose(ctx: Context, node: Node) -> None:
 def lower_concat(ctx: Context, node: Node) -> None:
     y = node.output
     axis = node.attrs["axis"] % len(y.shape)
-    strides, size = dense_strides(y.shape), y.dtype.itemsize
     target, start = ctx.view(y), 0
-    if target.ld:
-        strides = _strided(y, target.ld)
+    strides = target.strides(y.shape)
     for value in node.inputs:
-        where = target.at(start * strides[axis] * size)
+        where = target.at(start * strides[axis] * y.dtype.itemsize)
         start += value.shape[axis]
         view = ctx.view(value)
         if view.storage is target.storage and view.offset == where.offset:
             continue  # its producer wrote it there
-        own = _strided(value, view.ld) if view.ld else dense_strides(value.shape)
-        if math.prod(value.shape):
-            _copy(ctx, node, size, value.shape, (view, own), (where, strides))
-
-
-def _strided(value: Value, ld: int) -> tuple[int, ...]:
-    """Strides of a value whose rows are `ld` apart."""
-    outer = dense_strides(value.shape[:-1])
-    return (*(s * ld for s in outer), 1)
+        own = (view, view.strides(value.shape))
+        _copy(ctx, node, y.dtype.itemsize, value.shape, own, (where, strides))
 
 
 def lower_split(ctx: Context, node: Node) -> None:
     x = node.inputs[0]
-    axis = node.attrs.get("axis", 0) % len(x.shape)
+    axis, sizes = split_sizes(node)
     strides, start = dense_strides(x.shape), 0
-    size = x.dtype.itemsize
-    for y in node.outputs:
-        source = ctx.dense(x).at(start * strides[axis] * size)
-        start += y.shape[axis]
-        _copy(ctx, node, size, y.shape, (source, strides), (ctx.dense(y), dense_strides(y.shape)))
+    for y, size in zip(node.outputs, sizes, strict=True):
+        source = ctx.dense(x).at(start * strides[axis] * x.dtype.itemsize)
+        start += size
+        target = (ctx.dense(y), dense_strides(y.shape))
+        _copy(ctx, node, x.dtype.itemsize, y.shape, (source, strides), target)
 
 
 def lower_slice(ctx: Context, node: Node) -> None:
     x, y = node.inputs[0], node.output
-    require(all(v is None or v.is_const for v in node.inputs[1:]), "the bounds are not constant")
-    starts, ends = (np.asarray(node.inputs[i].data).tolist() for i in (1, 2))
-    axes, steps = node.input(3), node.input(4)
-    at = list(range(len(starts))) if axes is None else np.asarray(axes.data).tolist()
-    by = [1] * len(starts) if steps is None else np.asarray(steps.data).tolist()
-    strides = list(dense_strides(x.shape))
-    offset = 0
-    for start, end, axis, step in zip(starts, ends, at, by, strict=True):
-        axis %= len(x.shape)
-        first = slice(start, end, step).indices(x.shape[axis])[0]
-        offset += first * strides[axis]
-        strides[axis] *= step
-    if math.prod(y.shape) == 0:
-        return
-    size = x.dtype.itemsize
-    source = ctx.dense(x).at(offset * size)
-    _copy(
-        ctx, node, size, y.shape, (source, tuple(strides)), (ctx.dense(y), dense_strides(y.shape))
-    )
+    own, kept = dense_strides(x.shape), slice_ranges(node)
+    strides = tuple(s * r.step for s, r in zip(own, kept, strict=True))
+    offset = sum(s * r.start for s, r in zip(own, kept, strict=True))
+    source = ctx.dense(x).at(offset * x.dtype.itemsize)
+    target = (ctx.dense(y), dense_strides(y.shape))
+    _copy(ctx, node, x.dtype.itemsize, y.shape, (source, strides), target)
 
 
 def lower_expand(ctx: Context, node: Node) -> None:
@@ -125,14 +107,15 @@ def lower_expand(ctx: Context, node: Node) -> None:
 def lower_space_depth(ctx: Context, node: Node) -> None:
     """DepthToSpace and SpaceToDepth on NCHW."""
     x, y = node.inputs[0], node.output
-    block = node.attrs["blocksize"]
+    block, dcr = node.attrs["blocksize"], node.attrs.get("mode", "DCR") == "DCR"
     if node.op == "SpaceToDepth":
         n, c, h, w = x.shape
-        split, perm = (n, c, h // block, block, w // block, block), (0, 3, 5, 1, 2, 4)
+        split = (n, c, h // block, block, w // block, block)
+        perm = (0, 3, 5, 1, 2, 4) if dcr else (0, 1, 3, 5, 2, 4)
     else:
         n, c, h, w = x.shape
         c //= block * block
-        if node.attrs.get("mode", "DCR") == "DCR":
+        if dcr:
             split, perm = (n, block, block, c, h, w), (0, 3, 4, 1, 5, 2)
         else:
             split, perm = (n, c, block, block, h, w), (0, 1, 4, 2, 5, 3)
@@ -183,43 +166,20 @@ def lower_gather(ctx: Context, node: Node) -> None:
 
 
 def lower_pad(ctx: Context, node: Node) -> None:
-    x = node.inputs[0]
-    require(all(v is None or v.is_const for v in node.inputs[1:]), "the pads are not constant")
-    rank = len(x.shape)
-    pads = np.asarray(node.inputs[1].data).tolist()
-    value, axes = node.input(2), node.input(3)
-    at = list(range(rank)) if axes is None else [a % rank for a in np.asarray(axes.data).tolist()]
-    mode = node.attrs.get("mode", "constant")
-    indices = {}
-    for i, axis in enumerate(at):
-        before, after = pads[i], pads[i + len(at)]
-        if before or after:
-            indices[axis] = _pad_index(x.shape[axis], before, after, mode)
+    x, value = node.inputs[0], node.input(2)
+    constant = node.attrs.get("mode", "constant") == "constant"
     fill = 0
-    if value is not None and mode == "constant":
+    if value is not None and constant:
+        require(value.is_const, "the padding value is not constant")
         raw = np.asarray(value.data, x.dtype).tobytes()
-        fill = int.from_bytes(raw, "little", signed=len(raw) == 8)
-    _takes(ctx, node, indices, fill)
-
-
-def _pad_index(count: int, before: int, after: int, mode: str) -> np.ndarray:
-    index = np.arange(-before, count + after)
-    if mode == "constant":
-        return np.where((index >= 0) & (index < count), index, -1)
-    require(count > 0, "nothing to pad from")
-    if mode == "edge":
-        return np.clip(index, 0, count - 1)
-    if mode == "wrap":
-        return index % count
-    require(mode == "reflect", f"mode {mode}")
-    period = max(1, 2 * count - 2)
-    index = index % period
-    return np.where(index < count, index, period - index)
+        fill = int.from_bytes(raw[:8], "little", signed=len(raw) >= 8)
+    found = enumerate(zip(pad_sources(node), pad_widths(node), strict=True))
+    _takes(ctx, node, {axis: index for axis, (index, width) in found if any(width)}, fill)
 
 
 def lower_resize(ctx: Context, node: Node) -> None:
     x, y, a = node.inputs[0], node.output, node.attrs
-    scales = _scales(node)
+    scales, _ = resize_scales(node)
     transform = a.get("coordinate_transformation_mode", "half_pixel")
     mode = a.get("mode", "nearest")
     require(not a.get("antialias"), "antialiasing")
@@ -255,21 +215,11 @@ def lower_resize(ctx: Context, node: Node) -> None:
     ctx.emit(node, "resize_linear", x=ctx.dense(x), y=ctx.dense(y), **tables, **sizes)
 
 
-def _scales(node: Node) -> list[float]:
-    """The scale of every axis."""
-    x, y = node.inputs[0], node.output
-    scales, axes = node.input(2), node.attrs.get("axes")
-    require(not node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch", "aspect policy")
-    result = [o / i if i else 1.0 for i, o in zip(x.shape, y.shape, strict=True)]
-    if scales is not None and scales.is_const and scales.data.size:
-        at = range(len(x.shape)) if axes is None else [a % len(x.shape) for a in axes]
-        for axis, scale in zip(at, np.asarray(scales.data).tolist(), strict=True):
-            result[axis] = scale
-    return result
-
-
 _TRANSFORMS = {
     "half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5,
+    "half_pixel_symmetric": lambda i, scale, size, out: (
+        size / 2 * (1 - out / (scale * size)) + (i + 0.5) / scale - 0.5
+    ),
     "asymmetric": lambda i, scale, size, out: i / scale,
     "pytorch_half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5 if out > 1 else i * 0,
     "align_corners": lambda i, scale, size, out: i * (size - 1) / max(1, out - 1),
