@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 
 import numpy as np
 
@@ -53,20 +54,28 @@ def resolve_activation(
         raise ArgumentError(f"activation: expected one of {ACTIVATIONS}, got {name!r}")
     if name == "clip" and params is None:
         raise ArgumentError("activation 'clip' needs activation_params=(low, high)")
-    low, high = params if params is not None else _DEFAULT_PARAMS.get(name, (0.0, 0.0))
-    return name, (float(low), float(high))
+    try:
+        low, high = params if params is not None else _DEFAULT_PARAMS.get(name, (0.0, 0.0))
+        return name, (float(low), float(high))
+    except (TypeError, ValueError):
+        raise ArgumentError(f"activation_params: expected two floats, got {params!r}") from None
 
 
 def window(strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> dict:
     """The three as tuples of two, four and two ints."""
+    found = {}
     for name, values, count, least in (
         ("strides", strides, 2, 1),
         ("pads", pads, 4, 0),
         ("dilations", dilations, 2, 1),
     ):
-        if len(values) != count or min(values) < least:
+        try:
+            found[name] = tuple(map(index, values))
+        except TypeError:
+            found[name] = ()
+        if len(found[name]) != count or min(found[name]) < least:
             raise ArgumentError(f"{name}: expected {count} ints of at least {least}, got {values}")
-    return {"strides": tuple(strides), "pads": tuple(pads), "dilations": tuple(dilations)}
+    return found
 
 
 def check_axis(axis: int, rank: int) -> int:
@@ -95,7 +104,10 @@ def isa_number(isa: str | None) -> int:
 def output_array(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """`out`, if it is a contiguous array of this shape and dtype; a new array if it is None."""
     if out is None:
-        return np.empty(shape, dtype)
+        try:
+            return np.empty(shape, dtype)
+        except (MemoryError, ValueError):
+            raise ArgumentError(f"no memory for a result of {list(shape)}") from None
     if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
         raise ArgumentError(
             f"out: expected contiguous {np.dtype(dtype)} {list(shape)}, "

@@ -12,6 +12,7 @@ from luthier.kernels.checks import (
     check_threads,
     feature_map,
     float_array,
+    output_array,
     resolve_activation,
     window,
 )
@@ -261,7 +262,7 @@ def _call(workload: Workload, inputs, weights, bias, residual, shape, params, co
         residual = float_array("residual", residual, (len(shape),))
         if residual.shape != shape:
             raise ArgumentError(f"residual: expected {list(shape)}, got {list(residual.shape)}")
-    y = np.empty(shape, np.float32)
+    y = output_array(None, shape, np.float32)
     if y.size:
         slots = {
             **fields.workload_fields(workload),

@@ -178,8 +178,8 @@ class _Window(Workload):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(0, "n", "c", "h", "w", "pads")
-        self._check(1, "r", "s", "strides", "dilations")
+        self._check(0, "n", "pads")
+        self._check(1, "c", "h", "w", "r", "s", "strides", "dilations")
         if min(self.oh, self.ow) < 1:
             raise ArgumentError(f"{self.op}: the window is larger than the padded input")
 
@@ -237,7 +237,7 @@ class Conv2d(_Window):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(1, "groups")
+        self._check(1, "k", "groups")
         if self.c % self.groups or self.k % self.groups:
             raise ArgumentError(
                 f"{self.op}: {self.c} and {self.k} channels do not split into {self.groups} groups"
