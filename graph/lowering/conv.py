@@ -91,11 +91,11 @@ def lower_conv_transpose(ctx: Context, node: Node) -> None:
     require(is_f32(*node.inputs) and residual is None, f"dtype {x.dtype}")
     require(w.is_const and (bias is None or bias.is_const), "weights are not constant")
     kernel, strides, dilations = w.shape[2:], tuple(a["strides"]), tuple(a["dilations"])
-    if kernel == strides and dilations == (1, 1) and not any(a["pads"]) and a["group"] == 1:
-        if node.output.shape[1:3] == (x.shape[1] * kernel[0], x.shape[2] * kernel[1]):
-            _tiles(ctx, node, x, w, bias)
-            return
-    _upsampled(ctx, node, x, w, bias)
+    apart = kernel == strides and dilations == (1, 1) and not any(a["pads"]) and a["group"] == 1
+    if apart and node.output.shape[1:3] == (x.shape[1] * kernel[0], x.shape[2] * kernel[1]):
+        _tiles(ctx, node, x, w, bias)
+    else:
+        _upsampled(ctx, node, x, w, bias)
 
 
 def _tiles(ctx: Context, node: Node, x: Value, w: Value, bias: Value | None) -> None:

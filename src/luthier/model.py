@@ -18,7 +18,7 @@ __all__ = ["Model"]
 Shapes = dict[str, tuple[int, ...]]
 
 _SMALL = 64
-"""Inputs of at most so many integers may stand for shapes, and be taken as constants."""
+"""Inputs of at most so many numbers may stand for shapes, and be taken as constants."""
 
 
 class Model:
@@ -63,6 +63,22 @@ class Model:
         rest = Graph([v for v in self.graph.inputs if v.name not in given])
         return {name: tuple(shape) for name, shape in given.items()} | default_shapes(rest)
 
+    @property
+    def has_one_plan(self) -> bool:
+        """Whether every run has the same shapes, on whose content nothing depends.
+
+        One number may also be fed as an array of one, so that scalars have no certain shape.
+        """
+        return not self._by_value and all(v.is_static and v.shape for v in self.graph.inputs)
+
+    def drop_weights(self) -> None:
+        """Keep only the inputs and outputs of the graph: no more of it will be asked for."""
+        inputs, outputs = (
+            [Value(v.name, v.dtype, v.shape) for v in values]
+            for values in (self.graph.inputs, self.graph.outputs)
+        )
+        self.graph = Graph(inputs, outputs, name=self.name)
+
     def key(self, feeds: Mapping[str, np.ndarray]) -> Hashable:
         """Equal for feeds that the same specialised graph serves."""
         contents = tuple(feeds[name].tobytes() for name in self._by_value)
@@ -71,8 +87,8 @@ class Model:
     def specialise(self, feeds: Mapping[str, np.ndarray]) -> Graph:
         """A new graph, bound to these feeds and optimised.
 
-        Where shapes inside the model depend on the content of its inputs, small integer inputs
-        are taken as constants, and `key` tells feeds with another content apart.
+        Where shapes inside the model depend on the content of its inputs, small inputs are taken
+        as constants, those of integers first, and `key` tells feeds with another content apart.
 
         Raises
         ------
@@ -83,15 +99,16 @@ class Model:
         try:
             bound = bind(self.graph, shapes, {n: feeds[n] for n in self._by_value})
         except UnsupportedError:
-            small = tuple(
-                name
-                for name, array in feeds.items()
-                if array.dtype.kind in "biu" and array.size <= _SMALL
-            )
-            if not small or small == self._by_value:
-                raise
-            self._by_value = small
-            return self.specialise(feeds)
+            for kinds in ("biu", "biuf"):  # floats may be the scales of a Resize
+                small = tuple(
+                    name
+                    for name, array in feeds.items()
+                    if array.dtype.kind in kinds and array.size <= _SMALL
+                )
+                if set(small) > set(self._by_value):
+                    self._by_value = small
+                    return self.specialise(feeds)
+            raise
         _detach_constant_inputs(bound)
         return optimize(bound)
 

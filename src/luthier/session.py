@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -114,6 +115,7 @@ class InferenceSession:
                 if unknown
                 else "no backend given"
             )
+        self._owns_model = not isinstance(model, Model)
         self.model = model if isinstance(model, Model) else Model(model)
         self.num_threads = num_threads or default_threads()
         self.backends = tuple(backends)
@@ -125,7 +127,7 @@ class InferenceSession:
             )
         self._database = _open(records)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
-        self._packed: dict[Any, Any] = {}
+        self._packed: WeakValueDictionary[Any, np.ndarray] = WeakValueDictionary()
         self._lock = Lock()
 
     def get_inputs(self) -> list[NodeArg]:
@@ -160,14 +162,14 @@ class InferenceSession:
             No backend can run some nodes with inputs of these shapes; lists all of them.
         """
         arrays = self.check_feeds(feeds)
+        if output_names is None:
+            return self._plan(arrays).run(list(arrays.values()))
         names = [v.name for v in self.model.graph.outputs]
-        wanted = names if output_names is None else list(output_names)
-        for name in wanted:
+        for name in output_names:
             if name not in names:
                 raise ArgumentError(f"no output {name!r}; the outputs are: {', '.join(names)}")
         results = self._plan(arrays).run(list(arrays.values()))
-        table = dict(zip(names, results, strict=True))
-        return [table[name] for name in wanted]
+        return [results[names.index(name)] for name in output_names]
 
     def plan(self, feeds: Mapping[str, Any]) -> Plan:
         """The plan that runs these feeds: what `luthier inspect` shows."""
@@ -181,29 +183,35 @@ class InferenceSession:
         ArgumentError
             A name or dtype does not fit.
         """
-        inputs = self.model.graph.inputs
-        names = [v.name for v in inputs]
-        for name in feeds:
-            if name not in names:
-                raise ArgumentError(f"no input {name!r}; the inputs are: {', '.join(names)}")
-        missing = [name for name in names if name not in feeds]
-        if missing:
+        arrays = {}
+        for value in self.model.graph.inputs:
+            if value.name not in feeds:
+                continue
+            array = np.asarray(feeds[value.name], order="C")
+            if value.dtype == object and array.dtype.kind == "U":
+                array = array.astype(object)
+            if value.dtype is not None and array.dtype != value.dtype:
+                raise ArgumentError(
+                    f"input {value.name!r}: expected {value.dtype}, got {array.dtype}"
+                )
+            arrays[value.name] = array
+        names = [v.name for v in self.model.graph.inputs]
+        if not feeds.keys() <= arrays.keys():
+            unknown = next(name for name in feeds if name not in arrays)
+            raise ArgumentError(f"no input {unknown!r}; the inputs are: {', '.join(names)}")
+        if len(arrays) < len(names):
+            missing = [name for name in names if name not in arrays]
             raise ArgumentError(f"missing inputs: {', '.join(missing)}")
-        arrays = {v.name: np.asarray(feeds[v.name], order="C") for v in inputs}
-        for value in inputs:
-            got = arrays[value.name].dtype
-            strings = value.dtype == object and got.kind in "OU"
-            if value.dtype is not None and got != value.dtype and not strings:
-                raise ArgumentError(f"input {value.name!r}: expected {value.dtype}, got {got}")
         return arrays
 
     def _plan(self, arrays: dict[str, np.ndarray]) -> Plan:
         with self._lock:
-            found = self._plans.get(self.model.key(arrays))
+            key = self.model.key(arrays)
+            found = self._plans.get(key)
             if found is None:
                 found = self._make_plan(arrays)
-            key = self.model.key(arrays)  # planning may have found that content matters
-            self._plans[key] = found
+                key = self.model.key(arrays)  # planning may have found that content matters
+                self._plans[key] = found
             self._plans.move_to_end(key)
             if len(self._plans) > MAX_PLANS:
                 self._plans.popitem(last=False)
@@ -213,7 +221,10 @@ class InferenceSession:
         graph = self.model.specialise(arrays)
         shapes = {name: array.shape for name, array in arrays.items()}
         choose = self._chooser(shapes)
-        return lower(graph, choose, self.num_threads, self.backends, self._packed)
+        plan = lower(graph, choose, self.num_threads, self.backends, self._packed)
+        if self._owns_model and self.model.has_one_plan:
+            self.model.drop_weights()  # the plan holds what it needs of them
+        return plan
 
     def _chooser(self, shapes: dict[str, tuple[int, ...]]) -> Choose:
         """From a workload to its config and rung, by the records and then by the target."""
