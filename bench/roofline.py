@@ -14,6 +14,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             flush=True,
         )
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
+        with Path(options.json).open("w", encoding="utf-8") as file:
             json.dump({"peak": peak, "rows": [asdict(r) for r in rows]}, file, indent=1)
 
 
