@@ -322,8 +322,8 @@ def _default_rows(
     if threads > 1 and batch == 1:
         if rows < 4 * threads:
             return max(1, min(rows, fit)), 1
-        share = -(-rows // threads)
-        fit = min(fit, max(mr, -(-share // mr) * mr) if share > mr else share)
+        share = -(-rows // (4 * threads))  # several blocks a thread, if they are not too small
+        fit = min(fit, share if share >= 4 * mr else -(-rows // threads))
     return max(1, min(rows, fit)), 0
 
 
