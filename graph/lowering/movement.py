@@ -222,7 +222,9 @@ _TRANSFORMS = {
     ),
     "asymmetric": lambda i, scale, size, out: i / scale,
     "pytorch_half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5 if out > 1 else i * 0,
-    "align_corners": lambda i, scale, size, out: i * (size - 1) / max(1, out - 1),
+    "align_corners": lambda i, scale, size, out: (
+        i * (size - 1) / (scale * size - 1) if scale * size != 1 else i * 0
+    ),
 }
 
 _ROUNDINGS = {

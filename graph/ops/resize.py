@@ -28,6 +28,8 @@ def resize_scales(node: Node) -> tuple[list[float], list[int]]:
     _, shape = typed(node, 0)
     axes = normal_axes(node, node.attrs.get("axes") or list(range(len(shape))), len(shape))
     factors, sizes = const(node, 2), const_ints(node, 3)
+    if factors is not None and not factors.size:
+        factors = None  # some exporters write an empty tensor for an absent one
     require((factors is None) != (sizes is None), node, "needs either scales or sizes")
     scales, result = [1.0] * len(shape), list(shape)
     if factors is not None:
