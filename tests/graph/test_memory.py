@@ -77,4 +77,4 @@ def test_arenas_of_real_models_are_close_to_the_bound(
     model = Model(real_model(name) / "model.onnx")
     made = lower(model.specialise(example_feeds(model)))
     check(seen, made.arena_bytes)
-    assert made.arena_bytes <= 1.1 * bound(seen)
+    assert made.arena_bytes <= 1.25 * bound(seen)
