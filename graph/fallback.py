@@ -6,6 +6,8 @@ operator is evaluated, then bias, residual and activation are applied in NumPy.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from luthier.graph import reference
@@ -30,7 +32,7 @@ def prepare(node: Node) -> Kernel:
         If the reference backend does not know the operator.
     """
     if node.domain == "luthier":
-        return lambda arrays: [activation(arrays[0], node.op.lower(), (0.0, 0.0))]
+        return lambda arrays: [activation(np.asarray(arrays[0]), node.op.lower(), (0.0, 0.0))]
     known = [name for name, operators in ADDED.items() if node.op in operators and not node.domain]
     added = {name: node.attrs[name] for name in known if name in node.attrs}
     # Resize names the axes that it scales, so it needs no transposition.
@@ -41,7 +43,7 @@ def prepare(node: Node) -> Kernel:
     params = tuple(added.get("activation_params") or (0.0, 0.0))
 
     def run(arrays: Arrays) -> list[np.ndarray]:
-        given = list(arrays[:count])
+        given: list[Any] = list(arrays[:count])
         if nhwc:
             given[0] = given[0].transpose(_TO_NCHW)
         results = list(inner(given))
@@ -71,6 +73,6 @@ def _plain(node: Node, count: int, nhwc: bool, added: set[str]) -> Node:
     inputs = [copy(v, nhwc and i == 0) for i, v in enumerate(node.inputs[:count])]
     while inputs[-1:] == [None]:
         inputs.pop()
-    outputs = [copy(v, nhwc) for v in node.outputs]
+    outputs: list[Any] = [copy(v, nhwc) for v in node.outputs]
     attrs = {k: v for k, v in node.attrs.items() if k not in added}
     return Node(node.op, inputs, outputs, attrs, node.name, node.domain, node.opset)

@@ -210,14 +210,15 @@ class _Binder:
         outputs = [self.value(v) for v in self.graph.outputs]
         return Graph(self.inputs, outputs, self.nodes, self.graph.name)
 
-    def value(self, old: Value) -> Value:
+    def value(self, old: Value, prefix: str = "") -> Value:
         if old not in self.table:
-            self.table[old] = Value(old.name, old.dtype, old.shape, old.data)
+            name = self.unique(prefix, old.name)
+            self.table[old] = Value(name, old.dtype, old.shape, old.data)
         return self.table[old]
 
     def visit(self, old: Node, prefix: str) -> None:
         """Bind one node; `prefix` is put before names that come from an inlined body."""
-        inputs = [None if v is None else self.value(v) for v in old.inputs]
+        inputs = [None if v is None else self.value(v, prefix) for v in old.inputs]
         attrs = dict(old.attrs)
         node = Node(old.op, inputs, [], attrs, prefix + old.name, old.domain, old.opset)
         node.backend = old.backend
@@ -258,7 +259,7 @@ class _Binder:
         for inner in body.nodes:
             self.visit(inner, f"{node.name}/")
         for i, (value, result) in enumerate(zip(outputs, body.outputs, strict=True)):
-            source = self.value(result)
+            source = self.value(result, f"{node.name}/")
             name = f"{node.name}/out{i}"
             same = Node("Identity", [source], [value], name=name, opset=node.opset)
             value.producer = same
@@ -360,9 +361,9 @@ def _scan(binder: _Binder, node: Node) -> list[TensorType]:
         require(-len(shape) <= axis < len(shape), node, f"scan axis {axis} is out of range")
         lengths.add(shape[axis])
         axis %= len(shape)
-        slices.append((node.inputs[i].dtype, (*shape[:axis], *shape[axis + 1 :])))  # type: ignore[union-attr]
+        slices.append((node.inputs[i].dtype, (*shape[:axis], *shape[axis + 1 :])))
     require(len(lengths) == 1, node, f"scanned inputs differ in length: {sorted(lengths)}")
-    types = _types_of(node, binder.body(node, "body", [*carried, *slices]))  # type: ignore[list-item]
+    types = _types_of(node, binder.body(node, "body", [*carried, *slices]))
     if types[:states] != carried:
         raise dynamic(node, "a carried value changes its type or shape")
     out_axes = node.attrs.get("scan_output_axes") or [0] * (len(types) - states)
@@ -383,7 +384,7 @@ _CONTROL_FLOW = {"If": _if, "Loop": _loop, "Scan": _scan}
 def _types_of(node: Node, values: Sequence[Value]) -> list[TensorType]:
     for value in values:
         require(value.is_static, node, f"the type of {quote(value.name)} is not known")
-    return [(v.dtype, v.shape) for v in values]  # type: ignore[misc]
+    return [(v.dtype, v.shape) for v in values]
 
 
 def _computed_types(node: Node) -> list[TensorType]:

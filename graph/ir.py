@@ -35,11 +35,12 @@ class Value:
         The node that computes it; None for inputs and constants.
     """
 
+    # Any: what is known of them depends on the stage (binding, folding), which types cannot say.
     name: str
-    dtype: np.dtype | None = None
-    shape: tuple[Dim, ...] | None = None
-    data: np.ndarray | None = None
-    producer: Node | None = None
+    dtype: Any = None
+    shape: Any = None
+    data: Any = None
+    producer: Any = None
 
     @property
     def is_const(self) -> bool:
@@ -79,7 +80,7 @@ class Node:
     """
 
     op: str
-    inputs: list[Value | None]
+    inputs: list[Any]  # Value or None; a rule knows which of its inputs must be there
     outputs: list[Value]
     attrs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
@@ -87,7 +88,7 @@ class Node:
     opset: int = 0
     backend: str | None = None
 
-    def input(self, i: int) -> Value | None:
+    def input(self, i: int) -> Any:
         """Input `i`, or None where it is absent."""
         return self.inputs[i] if i < len(self.inputs) else None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from luthier import limits
 from luthier.errors import ArgumentError, KernelError, UnsupportedError
 from luthier.graph import _executor
-from luthier.graph.ir import Graph, Value
+from luthier.graph.ir import Graph
 from luthier.graph.lowering.context import Context, Step, Storage, View
 from luthier.graph.memory import Block, assign_offsets
 from luthier.graph.ops.common import describe
@@ -221,7 +222,7 @@ def _checked(x: np.ndarray, name: str, dtype: np.dtype, shape: tuple[int, ...]) 
             f"input {name!r}: expected {dtype} {list(shape)}, got {x.dtype} {list(x.shape)}"
         )
     flags = x.flags
-    return x if flags.c_contiguous and flags.aligned else np.require(x, requirements="CA")
+    return x if flags.c_contiguous and flags.aligned else np.require(x, requirements=["C", "A"])
 
 
 @dataclass(frozen=True)
@@ -251,12 +252,14 @@ class _ReferenceCall:
     step: int
     name: str
     call: Kernel
-    reads: list[_Place | None]
-    writes: list[_Place]
+    reads: list[Any]  # _Place or None
+    writes: list[Any]
 
     @classmethod
     def of(cls, i: int, step: Step) -> _ReferenceCall:
-        def place(value: Value | None, view: View | None) -> _Place | None:
+        assert step.call is not None
+
+        def place(value: Any, view: View | None) -> _Place | None:
             return None if view is None else _Place(view, value.dtype, tuple(value.shape))
 
         reads = list(map(place, step.node.inputs, step.reads))

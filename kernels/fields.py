@@ -6,6 +6,7 @@ The NumPy API, the tuner's runners and the graph's lowering all fill arguments h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ __all__ = [
 ALGORITHMS = ("pointwise", "im2col", "direct")
 """Algorithm names in the order of ``enum lt_conv_algo``."""
 
-Config = Mapping[str, int | str]
+Config = Mapping[str, Any]
 
 
 def config_fields(config: Config) -> dict[str, int]:
@@ -43,7 +44,7 @@ def epilogue_fields(activation: str, params: tuple[float, float] = (0.0, 0.0)) -
 
 def workload_fields(workload: Workload) -> dict[str, int]:
     """The slots of sizes and distances, for dense NHWC maps and dense matrices."""
-    w = workload
+    w: Any = workload
     if isinstance(w, Gemm):
         sizes = {"batch": w.batch, "m": w.m, "n": w.n, "k": w.k, "lda": w.k, "ldy": w.n}
         strides = {"stride_a": w.m * w.k, "stride_y": w.m * w.n, "stride_r": w.m * w.n}
@@ -78,7 +79,8 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
     width = lanes * config["nv"]
     if isinstance(workload, Gemm):
         return _pack_panels(weights, width, lanes)
-    w = weights.reshape(workload.groups, -1, *weights.shape[1:])
+    groups = getattr(workload, "groups", 1)
+    w = weights.reshape(groups, -1, *weights.shape[1:])
     parts = [_pack_panels(g.transpose(2, 3, 1, 0).reshape(-1, g.shape[0]), width, lanes) for g in w]
     return np.concatenate(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def gemm(
     residual: np.ndarray | None = None,
     activation: str | None = None,
     activation_params: Sequence[float] | None = None,
-    config: Mapping[str, int | str] | None = None,
+    config: Mapping[str, Any] | None = None,
     num_threads: int = 1,
 ) -> np.ndarray:
     """Matrix product with a fused epilogue: ``activation(a @ w + bias + residual)``.
@@ -104,7 +105,7 @@ def conv2d(
     activation: str | None = None,
     activation_params: Sequence[float] | None = None,
     layout: str = "NCHW",
-    config: Mapping[str, int | str] | None = None,
+    config: Mapping[str, Any] | None = None,
     num_threads: int = 1,
 ) -> np.ndarray:
     """Two-dimensional convolution: ``activation(conv(x, w) + bias + residual)``.
@@ -182,7 +183,7 @@ def depthwise_conv2d(
     activation: str | None = None,
     activation_params: Sequence[float] | None = None,
     layout: str = "NCHW",
-    config: Mapping[str, int | str] | None = None,
+    config: Mapping[str, Any] | None = None,
     num_threads: int = 1,
 ) -> np.ndarray:
     """Depthwise convolution, one filter a channel, with a fused epilogue.
@@ -262,7 +263,7 @@ def _call(workload: Workload, inputs, weights, bias, residual, shape, params, co
         residual = float_array("residual", residual, (len(shape),))
         if residual.shape != shape:
             raise ArgumentError(f"residual: expected {list(shape)}, got {list(residual.shape)}")
-    y = output_array(None, shape, np.float32)
+    y = output_array(None, shape, np.dtype(np.float32))
     if y.size:
         slots = {
             **fields.workload_fields(workload),

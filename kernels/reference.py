@@ -6,6 +6,7 @@ Kernels are right when they agree with these functions.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -138,7 +139,7 @@ def depthwise_conv2d(
     return activation(y, act, params)
 
 
-_UNARY = {
+_UNARY: dict[str, Any] = {
     "identity": lambda x: x,
     "neg": np.negative,
     "abs": np.abs,
@@ -155,7 +156,7 @@ _UNARY = {
     "cos": np.cos,
 }
 
-_BINARY = {
+_BINARY: dict[str, Any] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -46,13 +47,14 @@ class _Inputs:
 
 
 @lru_cache(maxsize=8)
-def _inputs(workload: Workload, seed: int) -> _Inputs:
+def _inputs(workload: Any, seed: int) -> _Inputs:
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape, np.float32)
 
     w = workload
+    out: tuple[int, ...]
     if isinstance(w, Gemm):
         x = normal(w.batch, w.m, w.k)
         weights = normal(*([] if w.packed else [w.batch]), w.k, w.n)
@@ -70,9 +72,9 @@ def _inputs(workload: Workload, seed: int) -> _Inputs:
 
 
 @lru_cache(maxsize=8)
-def _reference(workload: Workload, seed: int) -> np.ndarray:
+def _reference(workload: Any, seed: int) -> np.ndarray:
     w, i = workload, _inputs(workload, seed)
-    epilogue = {"act": w.activation, "params": _activation_params(w.activation)}
+    epilogue: dict[str, Any] = {"act": w.activation, "params": _activation_params(w.activation)}
     if isinstance(w, Gemm):
         return reference.gemm(i.x, i.w, i.bias, i.residual, **epilogue)
     window = {"strides": w.strides, "pads": w.pads, "dilations": w.dilations, **epilogue}

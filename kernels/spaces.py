@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
@@ -19,12 +20,12 @@ from luthier.target import Target
 
 __all__ = ["Space", "check_config", "default_config", "is_legal", "space"]
 
-Config = dict[str, int | str]
+Config = dict[str, Any]
 
 VERSION = "1"
 """Changes whenever the meaning of a knob does: older records are then stale."""
 
-TILES = {
+TILES: dict[str, dict[int, tuple[int, ...]]] = {
     "avx512": {1: (6, 10, 14), 2: (4, 6, 7, 8, 10, 12, 14), 3: (4, 6, 7, 8, 9), 4: (3, 4, 6)},
     "avx2": {1: (6, 8, 12), 2: (2, 3, 4, 5, 6), 3: (2, 3, 4)},
     "neon": {1: (4, 8), 2: (4, 6, 8), 3: (4, 6, 7), 4: (4, 5)},
@@ -37,7 +38,7 @@ UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1, 2), "scalar": (1,)}
 ALONE_FLOPS = 20_000_000
 """Work of which one thread of several is still worth a try."""
 
-DEPTHWISE_TILES = {
+DEPTHWISE_TILES: dict[str, dict[int, tuple[int, ...]]] = {
     "avx512": {1: (2, 4, 6, 8), 2: (2, 4, 5, 7, 8)},
     "avx2": {1: (2, 4, 6, 8), 2: (2, 3, 4)},
     "neon": {1: (2, 4, 6, 8), 2: (2, 4, 6)},
@@ -126,16 +127,17 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     if config == default_config(workload, target):
         return True
     if isinstance(workload, DepthwiseConv2d):
-        return config in _depthwise_candidates(workload, target)
-    conv = isinstance(workload, Conv2d)
-    columns = workload.k // workload.groups if conv else workload.n
+        return config in [*_depthwise_candidates(workload, target)]
+    w: Any = workload
+    conv = isinstance(w, Conv2d)
+    columns = w.k // w.groups if conv else w.n
     base = next((b for b in _tiled(columns, target) if b.items() <= config.items()), None)
     if base is None:
         return False
     if not conv:
-        return config in _gemm_blocks(workload, target, base)
-    algo = config.get("algo")
-    return algo in _algorithms(workload) and config in _conv_blocks(workload, target, algo, base)
+        return config in [*_gemm_blocks(w, target, base)]
+    algo = config.get("algo", "")
+    return algo in _algorithms(w) and config in [*_conv_blocks(w, target, algo, base)]
 
 
 def default_config(workload: Workload, target: Target | None = None) -> Config:
@@ -177,7 +179,7 @@ def _isas(target: Target) -> tuple[str, ...]:
     return tuple(reversed(vector[-2:])) or ("scalar",)
 
 
-def _candidates(workload: Workload, target: Target) -> Iterator[Config]:
+def _candidates(workload: Any, target: Target) -> Iterator[Config]:
     if isinstance(workload, DepthwiseConv2d):
         yield from _depthwise_candidates(workload, target)
     elif isinstance(workload, Conv2d):
@@ -269,7 +271,7 @@ def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> l
 # -- the cost model of the untuned choice ------------------------------------------------------
 
 
-def _analytic(w: Conv2d | Gemm, target: Target) -> Iterator[Config]:
+def _analytic(w: Any, target: Target) -> Iterator[Config]:
     """A handful of sane configs: each tile, blocks sized for the caches.
 
     Narrow vectors come first, so that they win where wide ones save nothing.
@@ -331,7 +333,7 @@ def _split_columns(columns: int, width: int, threads: int) -> int:
     return min(columns, max(width, -(-columns // threads // width) * width))
 
 
-def _cycles(w: Conv2d | Gemm, config: Config, target: Target) -> float:
+def _cycles(w: Any, config: Config, target: Target) -> float:
     """Rough cycles: issue of fma and loads per k step, packing, and L1 collisions."""
     lanes, mr, nv = _kernels.isa_lanes(config["isa"]), config["mr"], config["nv"]
     if isinstance(w, Gemm):

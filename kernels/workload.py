@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from luthier.errors import ArgumentError
 
@@ -28,7 +28,6 @@ ACTIVATIONS = (
 """Activation names in the order of ``enum lt_act``."""
 
 
-@dataclass(frozen=True)
 class Workload:
     """Base of the workloads of single operators.
 
@@ -49,6 +48,12 @@ class Workload:
     """
 
     op: ClassVar[str] = ""
+    _pattern: ClassVar[re.Pattern]
+
+    bias: bool
+    residual: bool
+    activation: str
+    threads: int
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -144,7 +149,7 @@ class Gemm(Workload):
     @classmethod
     def _from_match(cls, match: re.Match) -> Gemm:
         g = match.groupdict()
-        sizes = {name: int(g[name]) for name in ("m", "n", "k", "batch", "threads")}
+        sizes: dict[str, Any] = {name: int(g[name]) for name in ("m", "n", "k", "batch", "threads")}
         return cls(**sizes, packed=g["w"] == "packed", **_parse_epilogue(g["epi"]))
 
     @property
@@ -175,6 +180,16 @@ _CONV_KEY = r"n{n}c{c}h{h}w{w}/(k{k})?r{r}s{s}/st{sh}\.{sw}/p{pt}\.{pl}\.{pb}\.{
 
 class _Window(Workload):
     """What convolutions share: legal windows and the output size."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    r: int
+    s: int
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
 
     def __post_init__(self) -> None:
         super().__post_init__()

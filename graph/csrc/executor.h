@@ -11,8 +11,8 @@ typedef struct {
   int64_t args; /* byte offset of the argument struct */
 } lt_step;
 
-/* Call steps [first, end) with their arguments in `args`. With `times`, add each step's seconds to times[i]. Returns the first
- * step that failed, its status in *status, or -1. */
+/* Call steps [first, end) with their arguments in `args`. With `times`, add each step's seconds to times[i]. Returns
+ * the first step that failed, its status in *status, or -1. */
 int64_t lt_run_steps(const lt_step *steps, int64_t first, int64_t end, const char *args, double *times, int *status);
 
 #endif

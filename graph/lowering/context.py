@@ -20,7 +20,7 @@ from luthier.kernels.workload import Workload
 
 __all__ = ["Context", "NotNative", "Step", "Storage", "View"]
 
-Choose = Callable[[Workload], tuple[Mapping[str, int | str] | None, str]]
+Choose = Callable[[Workload], tuple[Mapping[str, Any] | None, str]]
 
 
 class NotNative(Exception):
@@ -66,7 +66,7 @@ class Step:
     op: str
     fields: dict[str, Any] = field(default_factory=dict)
     kernel: str = ""
-    config: Mapping[str, int | str] | None = None
+    config: Mapping[str, Any] | None = None
     rung: str = ""
     workload: Workload | None = None
     call: Kernel | None = None
@@ -182,7 +182,7 @@ class Context:
         if self.packed is None:
             return View(Storage(0))
         data = np.ascontiguousarray(weights.data, np.float32)
-        content = hashlib.blake2b(data, digest_size=16).digest()
+        content = hashlib.blake2b(data.data, digest_size=16).digest()
         groups = getattr(workload, "groups", 1)
         layout = (content, data.shape, workload.op, groups, config["isa"], config.get("nv"))
         room = self.packed.get(layout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def epilogue(node: Node) -> tuple[str, tuple[float, float]]:
     return node.attrs["activation"], (alpha, beta)
 
 
-def split_inputs(node: Node, fixed: int) -> tuple[list[Value | None], Value | None]:
+def split_inputs(node: Node, fixed: int) -> tuple[list[Any], Any]:
     """Inputs of a fused node: the first `fixed` of them (None where absent), and the residual."""
     inputs = list(node.inputs)
     residual = inputs.pop() if node.attrs.get("residual") else None
@@ -203,7 +204,7 @@ def lower_pool(ctx: Context, node: Node) -> None:
     sizes = {"n": n, "ih": ih, "iw": iw, "c": c, "oh": y.shape[1], "ow": y.shape[2]}
     window = {"kh": kh, "kw": kw, "sh": sh, "sw": sw, "dh": dh, "dw": dw}
     pads = {"pt": pt, "pl": pl, "pb": pb, "pr": pr}
-    ends = {"x": ctx.view(x), "y": ctx.view(y), "ldx": ctx.ld(x), "ldy": ctx.ld(y)}
+    ends: dict[str, Any] = {"x": ctx.view(x), "y": ctx.view(y), "ldx": ctx.ld(x), "ldy": ctx.ld(y)}
     ctx.emit(node, "pool2d", mode=mode, **ends, **sizes, **window, **pads)
 
 

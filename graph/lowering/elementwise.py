@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from luthier.graph.ir import Node, Value
 from luthier.graph.lowering.context import (
@@ -109,7 +110,7 @@ def lower_unary(ctx: Context, node: Node) -> None:
 
 def _unary(ctx: Context, node: Node, op: int, name: str, params: tuple[float, float]) -> None:
     x = node.inputs[0]
-    ends = {"x": ctx.dense(x), "y": ctx.dense(node.output), "n": math.prod(x.shape)}
+    ends: dict[str, Any] = {"x": ctx.dense(x), "y": ctx.dense(node.output), "n": math.prod(x.shape)}
     ctx.emit(node, "unary", op=op, **ends, **epilogue_fields(name, params))
 
 
@@ -146,7 +147,7 @@ def lower_binary(ctx: Context, node: Node) -> None:
     require(is_f32(a, b), f"dtype {a.dtype}")
     shape = y.shape
     strides = {"a": broadcast_strides(a, shape), "b": broadcast_strides(b, shape)}
-    ends = {"a": ctx.dense(a), "b": ctx.dense(b), "y": ctx.dense(y)}
+    ends: dict[str, Any] = {"a": ctx.dense(a), "b": ctx.dense(b), "y": ctx.dense(y)}
     # `y` is dense, so that joining axes must respect it as well; its strides are implied.
     slots = nest(shape, {**strides, "y": dense_strides(shape)})
     slots = {name: value for name, value in slots.items() if name[0] != "y"}
@@ -171,7 +172,12 @@ def lower_where(ctx: Context, node: Node) -> None:
     }
     slots = nest(y.shape, {**strides, "y": dense_strides(y.shape)})
     slots = {name: value for name, value in slots.items() if name[0] != "y"}
-    ends = {"c": ctx.dense(c), "a": ctx.dense(a), "b": ctx.dense(b), "y": ctx.dense(y)}
+    ends: dict[str, Any] = {
+        "c": ctx.dense(c),
+        "a": ctx.dense(a),
+        "b": ctx.dense(b),
+        "y": ctx.dense(y),
+    }
     ctx.emit(node, "where", size=a.dtype.itemsize, **ends, **slots)
 
 

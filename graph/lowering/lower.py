@@ -90,13 +90,13 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
         raise UnsupportedError(f"{len(missing)} nodes cannot run: " + " | ".join(missing))
     for value, view in _copied_outputs(graph, context):
         if value.dtype.hasobject:
-            _call(context, _same(value), lambda arrays: list(arrays), view)
+            _call(context, _same(value), lambda arrays: [a for a in arrays if a is not None], view)
         elif view.storage.nbytes:
             context.copy_bytes(_same(value), value, view)
 
 
 def _order(node: Node, backends: Sequence[str]) -> list[str]:
-    hint = [node.backend] if node.backend in backends else []
+    hint = [b for b in backends if b == node.backend]
     return hint + [b for b in backends if b not in hint]
 
 

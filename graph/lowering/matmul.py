@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from luthier.graph.ir import Node, Value
 from luthier.graph.lowering.context import Context, is_f32, require
@@ -30,7 +31,7 @@ def gemm_workload(node: Node, threads: int) -> Gemm:
     (m, k), n = _left(a)[-2:], _right(w)[-1]
     if bias is not None:
         require(math.prod(bias.shape) == n == bias.shape[-1], "the bias is not one value a column")
-    fused = {
+    fused: dict[str, Any] = {
         "bias": bias is not None,
         "residual": residual is not None,
         "activation": epilogue(node)[0],
@@ -57,11 +58,12 @@ def _right(w: Value) -> tuple[int, ...]:
 def lower_matmul(ctx: Context, node: Node) -> None:
     workload = gemm_workload(node, ctx.num_threads)
     (a, w, bias), residual = split_inputs(node, 3)
+    weights, plain = None, dict[str, Any]()
     if workload.packed:
         shape = _right(w)[-2:]
-        weights, plain = Value(w.name, w.dtype, shape, w.data.reshape(shape)), {}
+        weights = Value(w.name, w.dtype, shape, w.data.reshape(shape))
     else:
-        weights, plain = None, {"w": ctx.dense(w)}
+        plain["w"] = ctx.dense(w)
         if math.prod(_left(a)) == workload.m * workload.k:
             plain["stride_a"] = 0  # one matrix for the whole batch
     ctx.emit_tuned(

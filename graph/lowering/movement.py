@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -201,7 +202,7 @@ def lower_resize(ctx: Context, node: Node) -> None:
         return
     require(mode == "linear" and is_f32(x), f"mode {mode}")
     require(a.get("layout") == "NHWC" and set(places) <= {1, 2}, "not two spatial axes of NHWC")
-    tables = {}
+    tables: dict[str, Any] = {}
     for axis, name in ((1, "h"), (2, "w")):
         place = places.get(axis, np.arange(y.shape[axis], dtype=np.float64))
         place = np.clip(place, 0, x.shape[axis] - 1)
@@ -215,7 +216,7 @@ def lower_resize(ctx: Context, node: Node) -> None:
     ctx.emit(node, "resize_linear", x=ctx.dense(x), y=ctx.dense(y), **tables, **sizes)
 
 
-_TRANSFORMS = {
+_TRANSFORMS: dict[str, Any] = {
     "half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5,
     "half_pixel_symmetric": lambda i, scale, size, out: (
         size / 2 * (1 - out / (scale * size)) + (i + 0.5) / scale - 0.5
@@ -227,7 +228,7 @@ _TRANSFORMS = {
     ),
 }
 
-_ROUNDINGS = {
+_ROUNDINGS: dict[str, Any] = {
     "floor": np.floor,
     "ceil": np.ceil,
     "round_prefer_floor": lambda p: np.ceil(p - 0.5),

@@ -93,7 +93,7 @@ def typed(node: Node, i: int) -> TensorType:
     value = tensor(node, i)
     if not value.is_static:
         raise invalid(node, f"the type of input {quote(value.name)} is not known")
-    return value.dtype, value.shape  # type: ignore[return-value]
+    return value.dtype, value.shape
 
 
 def shape_of(node: Node, i: int) -> Shape:
@@ -104,7 +104,7 @@ def shape_of(node: Node, i: int) -> Shape:
 def result_shape(node: Node) -> Shape:
     """The concrete shape that inference gave the first output."""
     assert node.output.is_static
-    return node.output.shape  # type: ignore[return-value]
+    return node.output.shape
 
 
 def dtype_of(node: Node, i: int) -> np.dtype:

@@ -201,7 +201,7 @@ class _Walk:
         starts = ints_of(node.inputs[1])
         if starts is None or any(v is not None and not v.is_const for v in node.inputs[2:]):
             return False
-        axes = list(range(len(starts))) if node.input(3) is None else ints_of(node.input(3))
+        axes: Any = range(len(starts)) if node.input(3) is None else ints_of(node.input(3))
         physical = self.rw.constant("axes", [_PHYSICAL[a % 4] for a in axes], np.int64)
         inputs = [self._to_nhwc(node.inputs[0]), *node.inputs[1:3], physical, *node.inputs[4:]]
         return self._give(node, inputs, node.attrs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def affine_of(node: Node, x: Value, axis: int) -> Affine | None:
 
 def batch_norm_affine(node: Node) -> Affine | None:
     """The map of a BatchNormalization in inference whose parameters are constant, or None."""
-    parameters = [constant_of(v) for v in node.inputs[1:5]]
+    parameters: list[Any] = [constant_of(v) for v in node.inputs[1:5]]
     if node.attrs.get("training_mode") or any(p is None for p in parameters):
         return None
     scale, bias, mean, variance = (p.astype(np.float64) for p in parameters)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from luthier.graph.ir import Graph, Node, Value
@@ -63,7 +65,7 @@ def _add_first(rw: Rewriter, add: Node) -> None:
     if not readers or all(_takes_addend(r) for r in readers):
         return
     axes = {_axis(r) for r in readers}
-    outer = _operand(add, axes.pop()) if len(axes) == 1 else None
+    outer: Any = _operand(add, axes.pop()) if len(axes) == 1 else None
     mul = None if outer is None else outer[0].producer
     if mul is None or mul.op != "Mul" or mul.domain or rw.only_reader(outer[0]) is not add:
         return

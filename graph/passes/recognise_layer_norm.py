@@ -43,7 +43,7 @@ def _rewrite(rw: Rewriter, division: Node) -> None:
     for op in ("Mul", "Add"):
         step = rw.only_reader(last.output)
         parameter = _parameter(step, op, last.output, shape) if step else None
-        if parameter is not None:
+        if step and parameter is not None:
             last = step
             scale, bias = (parameter, bias) if op == "Mul" else (scale, parameter)
     inputs = [x, rw.constant("scale", scale)]

@@ -128,9 +128,7 @@ class Rewriter:
         self.changed = True
         return out
 
-    def reshape(
-        self, source: Value, shape: Sequence[int] | None = None, into: Value | None = None
-    ) -> Value:
+    def reshape(self, source: Value, shape: Sequence[int] | None = None, into: Any = None) -> Value:
         """Add a Reshape to `shape`, or to the shape of the existing value `into`."""
         shape = tuple(into.shape if shape is None else shape)
         attrs = {"allowzero": 1} if 0 in shape else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def _transpose(rw: Rewriter, node: Node, i: int) -> Node | None:
 
 
 def _concat(rw: Rewriter, concat: Node) -> None:
-    transposes = [_transpose(rw, concat, i) for i in range(len(concat.inputs))]
+    transposes: list[Any] = [_transpose(rw, concat, i) for i in range(len(concat.inputs))]
     if any(t is None for t in transposes):
         return
     perms = [permutation(t) for t in transposes]

@@ -6,8 +6,7 @@
 #define FIELD_D(name) "D:" #name " "
 
 const lt_op lt_op_table[] = {
-#define LT_ENTRY(lower, UPPER) \
-  {#lower, lt_##lower##_run, lt_##lower##_work, LT_OP_##UPPER(FIELD_P, FIELD_I, FIELD_D)},
+#define LT_ENTRY(lower, UPPER) {#lower, lt_##lower##_run, lt_##lower##_work, LT_OP_##UPPER(FIELD_P, FIELD_I, FIELD_D)},
     LT_OPS(LT_ENTRY)};
 
 const int lt_op_count = sizeof lt_op_table / sizeof *lt_op_table;

@@ -18,9 +18,9 @@ typedef struct {
   int64_t pixels;                 /* rows of one block: mc output pixels, or mc rows of the image (direct) */
   int64_t m_blocks, n_blocks, nc; /* of one group */
   int64_t threads;
-  int64_t ld_rows;                /* im2col: distance between packed rows */
-  int64_t room;                   /* im2col: floats of packed rows for each thread */
-  int64_t pad_iw;                 /* direct: width of the padded copy, 0 if the input is read in place */
+  int64_t ld_rows; /* im2col: distance between packed rows */
+  int64_t room;    /* im2col: floats of packed rows for each thread */
+  int64_t pad_iw;  /* direct: width of the padded copy, 0 if the input is read in place */
 } conv_job;
 
 static int needs_padding(const lt_conv2d_args *c) {
@@ -29,24 +29,33 @@ static int needs_padding(const lt_conv2d_args *c) {
 
 /* Whether every size is positive and no index overflows. */
 static int conv_fits(const lt_conv2d_args *c) {
-  const int64_t positive[] = {c->ih, c->iw, c->ic, c->oh, c->ow, c->oc, c->kh, c->kw, c->sh, c->sw, c->dh, c->dw,
-                              c->groups, c->mc, c->nc, c->kc, c->threads};
+  const int64_t positive[] = {c->ih, c->iw, c->ic, c->oh,     c->ow, c->oc, c->kh, c->kw,     c->sh,
+                              c->sw, c->dh, c->dw, c->groups, c->mc, c->nc, c->kc, c->threads};
   for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
     if (positive[i] < 1 || positive[i] > INT32_MAX) return 0;
   const int64_t n = max64(1, c->n);
   return c->n >= 0 && c->pt >= 0 && c->pt <= INT32_MAX && c->pl >= 0 && c->pl <= INT32_MAX && LT_FITS(c->prefetch) &&
          LT_FITS(n, c->ih, c->iw, c->ldx) && LT_FITS(n, c->oh, c->ow, c->ldy) && LT_FITS(n, c->oh, c->ow, c->ldr) &&
-         LT_FITS(c->kh, c->kw, c->ic, c->oc) && LT_FITS(c->oh, c->sh) && LT_FITS(c->ow, c->sw) && LT_FITS(c->kh, c->dh) &&
-         LT_FITS(c->kw, c->dw);
+         LT_FITS(c->kh, c->kw, c->ic, c->oc) && LT_FITS(c->oh, c->sh) && LT_FITS(c->ow, c->sw) &&
+         LT_FITS(c->kh, c->dh) && LT_FITS(c->kw, c->dw);
 }
 
 static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
-  if (!conv_fits(c) || c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc) return LT_BAD_ARGUMENT;
+  if (!conv_fits(c) || c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc)
+    return LT_BAD_ARGUMENT;
   job->c = c;
   job->icg = c->ic / c->groups;
   job->ocg = c->oc / c->groups;
-  job->rhs = (lt_rhs){.isa = c->isa, .mr = c->mr, .nv = c->nv, .ku = c->ku, .prefetch = c->prefetch, .n = job->ocg,
-                      .k = c->kh * c->kw * job->icg, .act = c->act, .alpha = (float)c->alpha, .beta = (float)c->beta};
+  job->rhs = (lt_rhs){.isa = c->isa,
+                      .mr = c->mr,
+                      .nv = c->nv,
+                      .ku = c->ku,
+                      .prefetch = c->prefetch,
+                      .n = job->ocg,
+                      .k = c->kh * c->kw * job->icg,
+                      .act = c->act,
+                      .alpha = (float)c->alpha,
+                      .beta = (float)c->beta};
   int status = lt_rhs_prepare(&job->rhs);
   if (status) return status;
   job->nc = round_up(min64(c->nc, job->ocg), c->nv * job->rhs.lanes);
@@ -138,7 +147,8 @@ static void run_rows(const conv_job *job, const lt_rhs *rhs, lt_rows *rows, int6
   }
 }
 
-static void pointwise_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1) {
+static void pointwise_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0,
+                            int64_t n1) {
   const lt_conv2d_args *c = job->c;
   const int64_t p0 = block * job->pixels;
   lt_rows rows = {.lda = c->ldx, .rows = min64(job->pixels, c->n * c->oh * c->ow - p0)};
@@ -154,16 +164,15 @@ static void im2col_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
   const int64_t p0 = block % per_image * job->pixels, count = min64(job->pixels, c->oh * c->ow - p0);
   const float *x = (const float *)c->x + image * c->ih * c->iw * c->ldx + group * job->icg;
   float *room = (float *)c->work + thread * job->room;
-  for (int64_t i = 0; i < count; i++)
-    pack_row(job, x, (p0 + i) / c->ow, (p0 + i) % c->ow, room + i * job->ld_rows);
+  for (int64_t i = 0; i < count; i++) pack_row(job, x, (p0 + i) / c->ow, (p0 + i) % c->ow, room + i * job->ld_rows);
   lt_rows rows = {.a = room, .lda = job->ld_rows, .rows = count};
   set_output(job, group, image * c->oh * c->ow + p0, &rows);
   run_rows(job, rhs, &rows, n0, n1);
 }
 
-/* Direct: every output row is a GEMM over the pixels of that row, read in place, a segment a tap, or a segment a kernel row
- * where neighbouring taps are neighbours in memory. Kernel rows outside the image are left out at both ends, so the taps that
- * remain are consecutive in the packed weights. */
+/* Direct: every output row is a GEMM over the pixels of that row, read in place, a segment a tap, or a segment a kernel
+ * row where neighbouring taps are neighbours in memory. Kernel rows outside the image are left out at both ends, so the
+ * taps that remain are consecutive in the packed weights. */
 static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1) {
   const lt_conv2d_args *c = job->c;
   const int64_t per_image = ceil_div(c->oh, job->pixels), image = block / per_image;
@@ -177,8 +186,13 @@ static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
     const int64_t first = top < 0 ? min64(c->kh, ceil_div(-top, c->dh)) : 0;
     const int64_t end = top < c->ih ? min64(c->kh, (c->ih - 1 - top) / c->dh + 1) : 0;
     for (int64_t ky = first; ky < end; ky++)
-      for (int64_t kx = 0; kx < c->kw; kx += joined) seg[taps++] = (((image * c->ih + top + ky * c->dh) * iw) + kx * c->dw) * ldx;
-    lt_rows rows = {.a = x + group * job->icg, .lda = c->sw * ldx, .seg = seg, .nseg = taps, .kseg = joined * job->icg,
+      for (int64_t kx = 0; kx < c->kw; kx += joined)
+        seg[taps++] = (((image * c->ih + top + ky * c->dh) * iw) + kx * c->dw) * ldx;
+    lt_rows rows = {.a = x + group * job->icg,
+                    .lda = c->sw * ldx,
+                    .seg = seg,
+                    .nseg = taps,
+                    .kseg = joined * job->icg,
                     .rows = c->ow};
     set_output(job, group, (image * c->oh + oy) * c->ow, &rows);
     lt_gemm_block(rhs, &rows, n0, n1, first * c->kw * job->icg, 0);

@@ -16,9 +16,8 @@ int lt_isa_available(int64_t isa) {
     case LT_ISA_AVX2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     case LT_ISA_AVX512:
-      return lt_isa_available(LT_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
-             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
+      return lt_isa_available(LT_ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #elif defined(__aarch64__)
     case LT_ISA_NEON: return 1;
 #endif
@@ -32,12 +31,13 @@ int64_t lt_isa_lanes(int64_t isa) {
 }
 
 #if defined(__x86_64__)
-#define LT_X86_FEATURES(X)                                                                          \
-  X("sse4.2") X("avx") X("f16c") X("avx2") X("fma") X("avx512f") X("avx512bw") X("avx512dq")        \
-  X("avx512vl") X("avx512vnni") X("avx512bf16")
+#define LT_X86_FEATURES(X)                                                                                     \
+  X("sse4.2")                                                                                                  \
+  X("avx") X("f16c") X("avx2") X("fma") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avx512vnni") \
+      X("avx512bf16")
 #elif defined(__aarch64__) && defined(__linux__)
 /* Bits of AT_HWCAP and AT_HWCAP2 (Linux, asm/hwcap.h); second: 1 for AT_HWCAP2. */
-#define LT_ARM_FEATURES(X)                                                                          \
+#define LT_ARM_FEATURES(X) \
   X("asimd", 0, 1) X("asimdhp", 0, 10) X("asimddp", 0, 20) X("sve", 0, 22) X("i8mm", 1, 13) X("bf16", 1, 14)
 #endif
 
@@ -46,18 +46,18 @@ const char *lt_cpu_features(void) {
   char text[256] = "";
 #if defined(__x86_64__)
   __builtin_cpu_init();
-#define LT_ADD(name)                      \
-  if (__builtin_cpu_supports(name)) {     \
-    strcat(text, text[0] ? " " : "");     \
-    strcat(text, name);                   \
+#define LT_ADD(name)                  \
+  if (__builtin_cpu_supports(name)) { \
+    strcat(text, text[0] ? " " : ""); \
+    strcat(text, name);               \
   }
   LT_X86_FEATURES(LT_ADD)
 #elif defined(__aarch64__) && defined(__linux__)
   unsigned long caps[2] = {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)};
-#define LT_ADD(name, second, bit)         \
-  if (caps[second] >> (bit) & 1) {        \
-    strcat(text, text[0] ? " " : "");     \
-    strcat(text, name);                   \
+#define LT_ADD(name, second, bit)     \
+  if (caps[second] >> (bit) & 1) {    \
+    strcat(text, text[0] ? " " : ""); \
+    strcat(text, name);               \
   }
   LT_ARM_FEATURES(LT_ADD)
 #endif

@@ -25,7 +25,6 @@ const char *lt_cpu_features(void);
 #endif
 
 /* The initialiser of a table over enum lt_isa, from the stem of a per-ISA name. */
-#define LT_ISA_TABLE(stem) \
-  {stem##_scalar, LT_IF_X86(stem##_avx2), LT_IF_X86(stem##_avx512), LT_IF_NEON(stem##_neon)}
+#define LT_ISA_TABLE(stem) {stem##_scalar, LT_IF_X86(stem##_avx2), LT_IF_X86(stem##_avx512), LT_IF_NEON(stem##_neon)}
 
 #endif

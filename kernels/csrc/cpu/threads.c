@@ -5,9 +5,9 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-/* A region is published by a new epoch in `state`, with the number of free seats in its lowest bits. A worker joins by taking
- * a seat, whose number is its thread number; the caller works too, takes the seats that are left away when no index is, and
- * waits only for the workers that joined: one that the system has not scheduled yet never delays it. */
+/* A region is published by a new epoch in `state`, with the number of free seats in its lowest bits. A worker joins by
+ * taking a seat, whose number is its thread number; the caller works too, takes the seats that are left away when no
+ * index is, and waits only for the workers that joined: one that the system has not scheduled yet never delays it. */
 #define SEATS UINT64_C(0xffff)
 #define EPOCH UINT64_C(0x10000)
 

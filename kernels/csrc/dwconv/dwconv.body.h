@@ -5,7 +5,9 @@
 #include "dwconv.h"
 #include "dwconv.variants.h"
 
-LT_INLINE vf lt_dw_load(const float *p, int64_t lanes, const int PART) { return PART ? vf_load_n(p, lanes) : vf_load(p); }
+LT_INLINE vf lt_dw_load(const float *p, int64_t lanes, const int PART) {
+  return PART ? vf_load_n(p, lanes) : vf_load(p);
+}
 
 /* The bias is added last: a large one would cost every partial sum digits. */
 LT_INLINE vf lt_dw_bias(const lt_dw_run *r, int64_t c, int64_t lanes, const int PART) {
@@ -22,10 +24,10 @@ LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf v, int64_t pixel, int64_t c, 
   }
 }
 
-/* OWT neighbouring pixels by CV vectors from channel c on, all KW columns inside the image: each input vector is loaded once
- * for all the outputs of its row that it meets. PART: the only vector has just `lanes` lanes. */
-LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const int KW, const int S, const int OWT, const int CV,
-                          const int PART) {
+/* OWT neighbouring pixels by CV vectors from channel c on, all KW columns inside the image: each input vector is loaded
+ * once for all the outputs of its row that it meets. PART: the only vector has just `lanes` lanes. */
+LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const int KW, const int S, const int OWT,
+                          const int CV, const int PART) {
   vf acc[LT_DW_MAX_OWT][2];
 #pragma GCC unroll 2
   for (int v = 0; v < CV; v++) {
@@ -47,7 +49,8 @@ LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const in
         vf xv = lt_dw_load(x + i * r->ldx + v * LT_VL, lanes, PART);
 #pragma GCC unroll 5
         for (int k = 0; k < KW; k++) {
-          if (i >= k && (i - k) % S == 0 && (i - k) / S < OWT) acc[(i - k) / S][v] = vf_fma(xv, wv[k][v], acc[(i - k) / S][v]);
+          if (i >= k && (i - k) % S == 0 && (i - k) / S < OWT)
+            acc[(i - k) / S][v] = vf_fma(xv, wv[k][v], acc[(i - k) / S][v]);
         }
       }
     }
@@ -101,7 +104,7 @@ void LT_FN(lt_dw_pixel)(const lt_dw_run *r) {
   static void dw_##KW##_##S##_##OWT##_##CV(const lt_dw_run *r) { lt_dw_channels(r, KW, S, OWT, CV); }
 LT_CAT(LT_DW_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
 
-lt_dw_fn LT_FN(lt_dw_kernel)(int64_t kw, int64_t s, int64_t owt, int64_t cv) {
+    lt_dw_fn LT_FN(lt_dw_kernel)(int64_t kw, int64_t s, int64_t owt, int64_t cv) {
   static const lt_dw_fn table[6][3][LT_DW_MAX_OWT + 1][3] = {
 #define LT_ENTRY(KW, S, OWT, CV) [KW][S][OWT][CV] = dw_##KW##_##S##_##OWT##_##CV,
       LT_CAT(LT_DW_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};

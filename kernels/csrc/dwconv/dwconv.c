@@ -12,8 +12,8 @@
 
 typedef lt_dw_fn (*kernel_lookup)(int64_t kw, int64_t s, int64_t owt, int64_t cv);
 
-#define DECLARE(isa)                                                               \
-  lt_dw_fn lt_dw_kernel_##isa(int64_t kw, int64_t s, int64_t owt, int64_t cv);     \
+#define DECLARE(isa)                                                           \
+  lt_dw_fn lt_dw_kernel_##isa(int64_t kw, int64_t s, int64_t owt, int64_t cv); \
   void lt_dw_pixel_##isa(const lt_dw_run *run);
 DECLARE(scalar)
 DECLARE(avx2)
@@ -27,7 +27,7 @@ static const lt_dw_fn pixel_kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_dw_pixel);
 typedef struct {
   const lt_depthwise_conv2d_args *d;
   lt_epilogue epilogue;
-  int64_t ox0, ox1;      /* pixels of a row with the whole window inside */
+  int64_t ox0, ox1; /* pixels of a row with the whole window inside */
   int64_t rows_per_task;
 } dw_job;
 
@@ -37,7 +37,8 @@ static lt_dw_fn special_kernel(const lt_depthwise_conv2d_args *d, int64_t owt) {
 
 /* Whether every size is positive and no index overflows. */
 static int dw_fits(const lt_depthwise_conv2d_args *d) {
-  const int64_t positive[] = {d->ih, d->iw, d->c, d->oh, d->ow, d->kh, d->kw, d->sh, d->sw, d->dh, d->dw, d->cb, d->threads};
+  const int64_t positive[] = {d->ih, d->iw, d->c,  d->oh, d->ow, d->kh,     d->kw,
+                              d->sh, d->sw, d->dh, d->dw, d->cb, d->threads};
   for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
     if (positive[i] < 1 || positive[i] > INT32_MAX) return 0;
   const int64_t n = max64(1, d->n);
@@ -68,7 +69,8 @@ int64_t lt_depthwise_conv2d_work(const void *args) {
 }
 
 /* `count` output pixels from ox on, channels [c0, c0 + c). */
-static void run_pixels(const dw_job *job, lt_dw_run *r, int64_t image, int64_t oy, int64_t ox, int64_t c0, lt_dw_fn fn) {
+static void run_pixels(const dw_job *job, lt_dw_run *r, int64_t image, int64_t oy, int64_t ox, int64_t c0,
+                       lt_dw_fn fn) {
   const lt_depthwise_conv2d_args *d = job->d;
   const int64_t iy = oy * d->sh - d->pt, ix = ox * d->sw - d->pl;
   const int64_t pixel = (image * d->oh + oy) * d->ow + ox;
@@ -89,8 +91,15 @@ static void edge_pixel(const dw_job *job, lt_dw_run *r, int64_t image, int64_t o
 static void one_row(const dw_job *job, int64_t image, int64_t oy) {
   const lt_depthwise_conv2d_args *d = job->d;
   const int64_t iy = oy * d->sh - d->pt;
-  lt_dw_run r = {.row = d->dh * d->iw * d->ldx, .col = d->dw * d->ldx, .ldx = d->ldx, .kw = d->kw, .wc = d->c,
-                 .ldy = d->ldy, .ldr = d->ldr, .lo = job->epilogue.lo, .hi = job->epilogue.hi};
+  lt_dw_run r = {.row = d->dh * d->iw * d->ldx,
+                 .col = d->dw * d->ldx,
+                 .ldx = d->ldx,
+                 .kw = d->kw,
+                 .wc = d->c,
+                 .ldy = d->ldy,
+                 .ldr = d->ldr,
+                 .lo = job->epilogue.lo,
+                 .hi = job->epilogue.hi};
   r.kh0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
   r.kh1 = iy < d->ih ? max64(r.kh0, min64(d->kh, (d->ih - 1 - iy) / d->dh + 1)) : r.kh0;
   for (int64_t c0 = 0; c0 < d->c; c0 += d->cb) {
@@ -110,8 +119,8 @@ static void one_row(const dw_job *job, int64_t image, int64_t oy) {
     for (int64_t ox = job->ox1; ox < d->ow; ox++) edge_pixel(job, &r, image, oy, ox, c0);
   }
   if (job->epilogue.post)
-    job->epilogue.post((float *)d->y + (image * d->oh + oy) * d->ow * d->ldy, d->ow, d->c, d->ldy, d->act, (float)d->alpha,
-                       (float)d->beta);
+    job->epilogue.post((float *)d->y + (image * d->oh + oy) * d->ow * d->ldy, d->ow, d->c, d->ldy, d->act,
+                       (float)d->alpha, (float)d->beta);
 }
 
 static void dw_task(void *context, int64_t index, int thread) {

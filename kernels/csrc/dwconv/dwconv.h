@@ -7,13 +7,13 @@
 #define LT_DW_MAX_OWT 8
 
 typedef struct {
-  const float *x; /* the input pixel under tap (0, 0) of the first output pixel */
-  int64_t row, col; /* distances between taps of neighbouring kernel rows and columns, in floats */
-  int64_t ldx;      /* distance between input pixels */
-  const float *w;   /* (kh, kw, c) */
+  const float *x;                 /* the input pixel under tap (0, 0) of the first output pixel */
+  int64_t row, col;               /* distances between taps of neighbouring kernel rows and columns, in floats */
+  int64_t ldx;                    /* distance between input pixels */
+  const float *w;                 /* (kh, kw, c) */
   int64_t kw, kh0, kh1, kw0, kw1; /* taps in use: kernel rows [kh0, kh1), columns [kw0, kw1) */
-  int64_t wc;       /* channels of w */
-  const float *bias, *residual; /* null for none */
+  int64_t wc;                     /* channels of w */
+  const float *bias, *residual;   /* null for none */
   float *y;
   int64_t ldy, ldr;
   int64_t c; /* channels to compute */

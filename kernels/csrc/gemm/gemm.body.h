@@ -22,8 +22,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
     for (int m = 0; m < MR; m++) {
       const float *c = t->c + m * t->ldc;
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++)
-        acc[m][j] = j < last ? vf_load(c + j * t->cvs) : vf_load_n(c + j * t->cvs, tail);
+      for (int j = 0; j < NV; j++) acc[m][j] = j < last ? vf_load(c + j * t->cvs) : vf_load_n(c + j * t->cvs, tail);
     }
   }
 
@@ -121,7 +120,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
   static void gemm_##MR##_##NV##_##KU(const lt_tile *t) { lt_gemm_tile(t, MR, NV, KU); }
 LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
 
-lt_gemm_fn LT_FN(lt_gemm_kernel)(int64_t mr, int64_t nv, int64_t ku) {
+    lt_gemm_fn LT_FN(lt_gemm_kernel)(int64_t mr, int64_t nv, int64_t ku) {
   static const lt_gemm_fn table[LT_GEMM_MAX_MR + 1][LT_GEMM_MAX_NV + 1][5] = {
 #define LT_ENTRY(MR, NV, KU) [MR][NV][KU] = gemm_##MR##_##NV##_##KU,
       LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};

@@ -12,10 +12,9 @@
 
 typedef lt_gemm_fn (*kernel_lookup)(int64_t mr, int64_t nv, int64_t ku);
 
-#define DECLARE(isa)                                                        \
-  lt_gemm_fn lt_gemm_kernel_##isa(int64_t mr, int64_t nv, int64_t ku);      \
-  void lt_act_rows_##isa(float *c, int64_t rows, int64_t cols, int64_t ldc, \
-                         int64_t act, float alpha, float beta);
+#define DECLARE(isa)                                                   \
+  lt_gemm_fn lt_gemm_kernel_##isa(int64_t mr, int64_t nv, int64_t ku); \
+  void lt_act_rows_##isa(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta);
 DECLARE(scalar)
 DECLARE(avx2)
 DECLARE(avx512)
@@ -73,8 +72,7 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
       t.c = rows->c + r * rows->ldc + n;
       t.residual = last && rows->residual ? rows->residual + r * rows->ldr + n : 0;
       (i < more ? more_fn : low_fn)(&t);
-      if (last && rhs->epilogue.post)
-        rhs->epilogue.post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
+      if (last && rhs->epilogue.post) rhs->epilogue.post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
       r += count;
     }
   }
@@ -104,9 +102,9 @@ typedef struct {
   lt_rhs rhs;
   int64_t m_blocks, n_blocks, nc; /* blocks of one matrix; nc is a multiple of the panel */
   int64_t threads;
-  int64_t rhs_floats;             /* room for a packed right-hand side */
-  int64_t rhs_count;              /* as many of them: one per thread when batched, else one */
-  int64_t pack_floats;            /* per-thread room for packed rows, which follows */
+  int64_t rhs_floats;  /* room for a packed right-hand side */
+  int64_t rhs_count;   /* as many of them: one per thread when batched, else one */
+  int64_t pack_floats; /* per-thread room for packed rows, which follows */
 } gemm_job;
 
 /* Distance between packed rows: an odd number of cache lines, so that rows do not collide in L1. */
@@ -128,8 +126,17 @@ static int gemm_fits(const lt_gemm_args *g) {
 static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   if (!gemm_fits(g)) return LT_BAD_ARGUMENT;
   job->g = g;
-  job->rhs = (lt_rhs){.isa = g->isa, .mr = g->mr, .nv = g->nv, .ku = g->ku, .prefetch = g->prefetch, .n = g->n,
-                      .k = g->k, .bias = g->bias, .act = g->act, .alpha = (float)g->alpha, .beta = (float)g->beta};
+  job->rhs = (lt_rhs){.isa = g->isa,
+                      .mr = g->mr,
+                      .nv = g->nv,
+                      .ku = g->ku,
+                      .prefetch = g->prefetch,
+                      .n = g->n,
+                      .k = g->k,
+                      .bias = g->bias,
+                      .act = g->act,
+                      .alpha = (float)g->alpha,
+                      .beta = (float)g->beta};
   int status = lt_rhs_prepare(&job->rhs);
   if (status) return status;
   const int64_t panel = g->nv * job->rhs.lanes;

@@ -7,8 +7,9 @@
 #define LT_GEMM_MAX_MR 14
 #define LT_GEMM_MAX_NV 4
 
-/* One tile: c = clamp(sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s] + bias + residual, lo, hi), a batch-reduce GEMM
- * (Georganas et al., 2020). Rows of A are lda apart; b is one packed panel, consecutive over the segments. */
+/* One tile: c = clamp(sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s] + bias + residual, lo, hi), a
+ * batch-reduce GEMM (Georganas et al., 2020). Rows of A are lda apart; b is one packed panel, consecutive over the
+ * segments. */
 typedef struct {
   const float *a;
   int64_t lda;
@@ -16,7 +17,7 @@ typedef struct {
   int64_t nseg, kseg;
   const float *b;
   float *c;
-  int64_t ldc, cvs;     /* distances between rows, and between vectors of a row */
+  int64_t ldc, cvs;      /* distances between rows, and between vectors of a row */
   int64_t resume;        /* whether c holds partial sums to go on from */
   const float *bias;     /* one value a column, null for none */
   const float *residual; /* null for none */
@@ -46,9 +47,9 @@ int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float a
 /* Everything about the right-hand side and the epilogue that the blocks of one GEMM share. */
 typedef struct {
   int64_t isa, lanes, mr, nv, ku, prefetch;
-  int64_t n, k;         /* columns, and all of K */
-  const float *w;       /* packed panels */
-  const float *bias;    /* null for none */
+  int64_t n, k;      /* columns, and all of K */
+  const float *w;    /* packed panels */
+  const float *bias; /* null for none */
   int64_t act;
   float alpha, beta;
   lt_epilogue epilogue;
@@ -70,9 +71,9 @@ typedef struct {
   int64_t ldr;
 } lt_rows;
 
-/* Columns [n0, n1) (n0 a multiple of the panel width) of `rows`, panel by panel, tile by tile. Without segments for k in
- * [k0, k0 + kc), adding to C unless k0 is 0, with the epilogue once K is complete; with segments for all of them in one pass,
- * the first of which meets row k0 of the panels. */
+/* Columns [n0, n1) (n0 a multiple of the panel width) of `rows`, panel by panel, tile by tile. Without segments for k
+ * in [k0, k0 + kc), adding to C unless k0 is 0, with the epilogue once K is complete; with segments for all of them in
+ * one pass, the first of which meets row k0 of the panels. */
 void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n1, int64_t k0, int64_t kc);
 
 /* Floats in the packed form of a K x N matrix: n rounded up to whole vectors. */

@@ -67,7 +67,8 @@ LT_INLINE vf vf_log1p(vf t) {
 LT_INLINE vf vf_nanmax(vf a, vf b) { return vf_blend(vf_eq(a, a), vf_max(a, b), a); }
 LT_INLINE vf vf_nanmin(vf a, vf b) { return vf_blend(vf_eq(a, a), vf_min(a, b), a); }
 
-/* 1 / (1 + e^-x). Below -87 it stays at e^-87, so that neither the power nor its reciprocal leaves the normal numbers. */
+/* 1 / (1 + e^-x). Below -87 it stays at e^-87, so that neither the power nor its reciprocal leaves the normal numbers.
+ */
 LT_INLINE vf vf_sigmoid(vf x) {
   const vf one = vf_set1(1.0f);
   vf c = vf_min(vf_set1(87.0f), vf_max(vf_set1(-87.0f), vf_neg(x)));
@@ -115,8 +116,7 @@ LT_INLINE vf vf_act(vf x, int64_t act, float alpha, float beta) {
     case LT_ACT_RELU: return vf_max(zero, x);
     case LT_ACT_CLIP: return vf_min(vf_set1(beta), vf_max(vf_set1(alpha), x));
     case LT_ACT_HARD_SIGMOID: return vf_min(one, vf_max(zero, vf_fma(x, vf_set1(alpha), vf_set1(beta))));
-    case LT_ACT_HARD_SWISH:
-      return vf_mul(x, vf_min(one, vf_max(zero, vf_fma(x, vf_set1(1.0f / 6.0f), vf_set1(0.5f)))));
+    case LT_ACT_HARD_SWISH: return vf_mul(x, vf_min(one, vf_max(zero, vf_fma(x, vf_set1(1.0f / 6.0f), vf_set1(0.5f)))));
     case LT_ACT_SIGMOID: return vf_sigmoid(x);
     case LT_ACT_SILU: return vf_mul(x, vf_sigmoid(x));
     case LT_ACT_TANH: return vf_tanh(x);
