@@ -152,6 +152,7 @@ def compute(
     size = _kernels.work_size(workload.op, slots)
     if size:
         slots["work"] = guarded((size,), np.uint8, side)
+        slots["work"][...] = 0xFF  # NaN
     _kernels.call(workload.op, slots)
     assert count_marks(y) - count_marks(result) == y.size - result.size, "wrote between rows"
     return result.reshape(shape)
