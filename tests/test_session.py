@@ -145,3 +145,76 @@ def test_shapes_that_depend_on_values(tmp_path: Path) -> None:
     for shape in ((2, 3), (3, 2), (2, 3)):
         (y,) = session.run(None, {"x": x, "shape": np.array(shape)})
         np.testing.assert_array_equal(y, x.reshape(shape))
+
+
+def one_node(op: str, feeds: dict[str, np.ndarray], *inputs: str, **attrs: object) -> bytes:
+    """A model of one node whose inputs are all fed."""
+    from onnx import helper
+
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for name, a in feeds.items()
+    ]
+    node = helper.make_node(op, list(inputs or feeds), ["y"], op, **attrs)
+    graph = helper.make_graph([node], "g", infos, [helper.make_empty_tensor_value_info("y")])
+    opset = [helper.make_opsetid("", 21)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+
+
+def test_scales_that_are_an_input() -> None:
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    feeds = {"x": x, "s": np.array([1, 1, 2, 2], np.float32)}
+    model = one_node("Resize", feeds, "x", "", "s", mode="nearest")
+    session = luthier.InferenceSession(model, records=None)
+    for factor in (2, 3, 2):
+        feeds["s"] = np.array([1, 1, factor, 1], np.float32)
+        np.testing.assert_array_equal(session.run(None, feeds)[0], x.repeat(factor, 2))
+
+
+@pytest.mark.parametrize("dtype", [object, np.str_])
+def test_strings_as_inputs_and_outputs(dtype: type) -> None:
+    words = np.array([["a", "bc"], ["", "d"]], dtype)
+    for op, want in (("Identity", words), ("StringConcat", words.astype(object) * 2)):
+        feeds = {"x": words.astype(object)} | ({"z": words.astype(object)} if "S" in op else {})
+        session = luthier.InferenceSession(one_node(op, feeds), records=None)
+        (y,) = session.run(None, dict.fromkeys(feeds, words))
+        assert y.dtype == object
+        np.testing.assert_array_equal(y, want.astype(object))
+
+
+def test_a_static_model_keeps_one_copy_of_its_weights(path: Path) -> None:
+    import gc
+    import weakref
+
+    import onnx
+
+    model = onnx.load(path)
+    for info in model.graph.input:
+        for dim, size in zip(info.type.tensor_type.shape.dim, (1, 3, 6, 7), strict=True):
+            dim.dim_value = size
+    session = luthier.InferenceSession(model.SerializeToString(), records=None)
+    weights = [weakref.ref(v.data) for v in session.model.graph.values() if v.data is not None]
+    x = image()
+    for _ in range(2):
+        np.testing.assert_allclose(
+            session.run(None, {"x": x})[0], small_model.expected(x)[0], rtol=1e-5, atol=1e-5
+        )
+        gc.collect()
+        assert [w() for w in weights] == [None] * len(weights)
+    assert [i.name for i in session.get_inputs()] == ["x"]
+
+
+def test_a_model_that_was_passed_in_is_left_alone(path: Path) -> None:
+    from luthier.model import Model
+
+    model = Model(path)
+    luthier.InferenceSession(model, records=None).run(None, {"x": image()})
+    assert model.graph.nodes and [v for v in model.graph.values() if v.data is not None]
+
+
+def test_huge_shapes_are_refused_before_memory_is_taken() -> None:
+    x = np.zeros((1,), np.float32)
+    shape = np.array([1 << 20, 1 << 20])
+    session = luthier.InferenceSession(one_node("Expand", {"x": x, "shape": shape}), records=None)
+    with pytest.raises(luthier.LuthierError, match=r"bytes|large|limit"):
+        session.run(None, {"x": x, "shape": shape})

@@ -15,7 +15,7 @@ import pytest
 
 import luthier.onnx_frontend  # noqa: F401  (stands behind the reference backend)
 from luthier.errors import ArgumentError, InvalidModelError, KernelError, UnsupportedError
-from luthier.graph import Graph, Node, Plan, Value, _executor, lower, plan
+from luthier.graph import Graph, Node, Plan, Value, lower, plan
 
 F32 = np.dtype(np.float32)
 SHAPE = (4, 6)
@@ -138,9 +138,7 @@ def test_errors_of_kernels_name_the_node() -> None:
         chain("Neg"), lambda workload: ({**legal(), "mr": 13, "nv": 4, "ku": 3}, "default")
     )
     for _ in range(2):
-        with pytest.raises(
-            KernelError, match=r"node 'product' \(MatMul\): gemm.*no such"
-        ):
+        with pytest.raises(KernelError, match=r"node 'product' \(MatMul\): gemm.*no such"):
             made.run([image()])
 
 
@@ -202,18 +200,6 @@ def test_weights_and_flops_are_counted() -> None:
     assert made.flops == 2 * 4 * 6 * 5
     assert made.weights_bytes >= 4 * 6 * 5
     assert made.arena_bytes >= 4 * 4 * 6
-
-
-def test_an_instance_checks_what_it_is_given() -> None:
-    made = lower(chain("Neg"))
-    instance = _executor.Instance(made._program)
-    with pytest.raises(ValueError, match="one array an input and output"):
-        instance.bind([image()])
-    for first, end in ((-1, 1), (1, 0), (0, 3)):
-        with pytest.raises(ValueError, match="no such steps"):
-            instance.run(first, end)
-    with pytest.raises(ValueError, match="times is too short"):
-        instance.run(0, 2, np.zeros(1))
 
 
 def test_the_graph_alone_loads_no_compiled_code() -> None:
