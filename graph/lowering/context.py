@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from luthier import limits
-from luthier.errors import UnsupportedError
 from luthier.graph.ir import Node, Value
 from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels, fields
@@ -120,8 +119,7 @@ class Context:
         return self.view(value).ld or value.shape[-1]
 
     def temporary(self, size: int) -> View:
-        if size > limits.MAX_TENSOR_BYTES:
-            raise UnsupportedError(f"a tensor of {size} bytes is over the limit")
+        require(size <= limits.MAX_TENSOR_BYTES, f"needs {size} bytes at once, over the limit")
         return View(Storage(size))
 
     def constant(self, array: np.ndarray) -> View:

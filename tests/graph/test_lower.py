@@ -482,6 +482,21 @@ def test_inputs_over_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         lower(graph)
 
 
+def test_temporaries_over_the_limit_are_left_to_the_reference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from luthier import limits
+
+    constants = {"w": normal(6, 1, 3, 3)}
+    node: NodeSpec = ("ConvTranspose", ["x", "w"], ["y"], {"strides": [50, 50]})
+    feeds = {"x": normal(1, 6, 8, 8)}
+    check([node], feeds, ["y"], constants)
+    monkeypatch.setattr(limits, "MAX_TENSOR_BYTES", 600_000)
+    plan = check([node], feeds, ["y"], constants, native=False)
+    reasons = [n.reason for n in plan.nodes if n.backend == "reference"]
+    assert reasons == ["native: needs 2956824 bytes at once, over the limit"]
+
+
 def test_a_config_that_is_not_legal_gives_way_to_the_default() -> None:
     model = build([CONV], IMAGE, ["c"], WEIGHTS)
     graph = optimize(bind(onnx_frontend.load(model.SerializeToString()), {}))
