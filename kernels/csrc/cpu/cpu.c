@@ -31,10 +31,10 @@ int64_t lt_isa_lanes(int64_t isa) {
 }
 
 #if defined(__x86_64__)
-#define LT_X86_FEATURES(X)                                                                                     \
-  X("sse4.2")                                                                                                  \
-  X("avx") X("f16c") X("avx2") X("fma") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avx512vnni") \
-      X("avx512bf16")
+#define LT_X86_FEATURES(X) \
+  X("sse4.2")              \
+  X("avx")                 \
+  X("f16c") X("avx2") X("fma") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avx512vnni") X("avx512bf16")
 #elif defined(__aarch64__) && defined(__linux__)
 /* Bits of AT_HWCAP and AT_HWCAP2 (Linux, asm/hwcap.h); second: 1 for AT_HWCAP2. */
 #define LT_ARM_FEATURES(X) \
