@@ -33,7 +33,7 @@ TILES: dict[str, dict[int, tuple[int, ...]]] = {
 }
 """Register tiles offered: vectors of columns -> rows. `gemm.variants.h` lists what exists."""
 
-UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1, 2), "scalar": (1,)}
+UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1,), "scalar": (1,)}
 
 ALONE_FLOPS = 20_000_000
 """Work of which one thread of several is still worth a try."""
