@@ -20,9 +20,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def run(op: str, arrays: list[np.ndarray | None], shape: tuple[int, ...], **attrs: Any):
-    inputs = [
-        None if a is None else Value(f"i{k}", a.dtype, a.shape) for k, a in enumerate(arrays)
-    ]
+    inputs = [None if a is None else Value(f"i{k}", a.dtype, a.shape) for k, a in enumerate(arrays)]
     domain = attrs.pop("domain", "")
     node = Node(op, inputs, [Value("y", np.dtype(np.float32), shape)], attrs, "n", domain, 21)
     (y,) = fallback.prepare(node)(arrays)
