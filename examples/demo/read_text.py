@@ -85,7 +85,7 @@ def main() -> int:
     print(f"{FOLDER / 'line.png'} reads: {decode(scores[0], classes)}")
 
     print(f"tuning for about {args.budget:.0f} s")
-    with view(to_stderr=False) as watch:
+    with view(to_stderr=False, budget=args.budget) as watch:
         outcome = luthier.tune(
             path,
             shapes={"x": x.shape},

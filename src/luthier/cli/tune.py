@@ -47,11 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from luthier.cli.tune_view import view
     from luthier.target import profile
+    from luthier.tuner import LEVELS
     from luthier.tuning import tune
 
     if args.device != "local":
         raise ArgumentError(f"unknown device {args.device!r}, choose from: local")
-    with view(to_stderr=args.json) as watch:
+    budget = LEVELS[args.level].budget if args.budget is None else args.budget
+    with view(to_stderr=args.json, budget=budget) as watch:
         outcome = tune(
             args.model,
             shapes=dict(args.shape),
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             target=None if args.target == "native" else profile(args.target),
             records=args.records,
             level=args.level,
-            budget=args.budget,
+            budget=budget,
             seed=args.seed,
             progress=watch,
             on_tasks=watch.on_tasks,

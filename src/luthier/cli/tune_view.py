@@ -21,7 +21,6 @@ class Watch(Progress):
         self.reports: dict[str, TaskReport] = {}
         self.planned: dict[str, int] = {}
         self.total = 0
-        self.begin = time.monotonic()
 
     def on_tasks(self, tasks: list[Task]) -> None:
         """The tasks are known, the search is about to start."""
@@ -73,22 +72,24 @@ class Watch(Progress):
 class LiveWatch(Watch):
     """Draws the state of the run in place."""
 
-    def __init__(self, to_stderr: bool) -> None:
+    def __init__(self, to_stderr: bool, budget: float) -> None:
         super().__init__(to_stderr)
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
+
+        self.budget, self.begin = budget, time.monotonic()
 
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
             TextColumn("best {task.fields[best]}  model {task.fields[model]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=Console(stderr=to_stderr),
             transient=True,
         )
-        self.line = self.bar.add_task("starting", total=1, best="-", model="-")
+        self.line = self.bar.add_task("starting", total=1, best="-", model="-", left="")
 
     def on_task(self, task: Task, configs: int, limit: int) -> None:
         self.planned[task.key] = limit
@@ -114,16 +115,22 @@ class LiveWatch(Watch):
             total=max(planned, 1),
             best=f"{report.best_ratio:.3f}" if report else "-",
             model=f"{self.predicted:.3f}",
+            left=self._left(),
         )
+
+    def _left(self) -> str:
+        """What is left of the budget."""
+        left = self.budget - (time.monotonic() - self.begin)
+        return f"{max(0.0, left):.0f} s left" if math.isfinite(left) else ""
 
 
 @contextlib.contextmanager
-def view(to_stderr: bool) -> Iterator[Watch]:
-    """The display that fits the stream."""
+def view(to_stderr: bool, budget: float) -> Iterator[Watch]:
+    """The display that fits the stream; `budget` is the seconds that the search may take."""
     stream = sys.stderr if to_stderr else sys.stdout
     if not stream.isatty():
         yield Watch(to_stderr)
         return
-    watch = LiveWatch(to_stderr)
+    watch = LiveWatch(to_stderr, budget)
     with watch.bar:
         yield watch
