@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from luthier import limits
+from luthier.errors import ArgumentError
 from luthier.graph.ir import Node, Value
 from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels, fields
+from luthier.kernels.loops import dense_strides, loop_slots
 from luthier.kernels.spaces import default_config, is_legal
 from luthier.kernels.workload import Workload
 
@@ -204,46 +206,11 @@ def nbytes(value: Value) -> int:
 
 
 def nest(shape: tuple[int, ...], strides: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Slots d0..d5 and, for each array, its strides, with neighbouring axes joined where all allow.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    strides : mapping of str to tuple of int
-        The slot's letter -> strides in elements, 0 where the array is broadcast.
-
-    Raises
-    ------
-    NotNative
-        More than six loops remain.
-    """
-    axes: list[list[int]] = []
-    for i, size in enumerate(shape):
-        if size == 1:
-            continue
-        here = [size, *(s[i] for s in strides.values())]
-        if axes and all(o == n * size for o, n in zip(axes[-1][1:], here[1:], strict=True)):
-            axes[-1] = [axes[-1][0] * size, *here[1:]]
-        else:
-            axes.append(here)
-    if len(axes) > 6:
-        raise NotNative(f"{len(axes)} separate axes, of at most 6")
-    axes = [[1] + [0] * len(strides)] * (6 - len(axes)) + axes
-    slots = {}
-    for i, (size, *steps) in enumerate(axes):
-        slots[f"d{i}"] = size
-        for letter, step in zip(strides, steps, strict=True):
-            slots[f"{letter}{i}"] = step
-    return slots
-
-
-def dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements of a dense array."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
+    """The slots of `luthier.kernels.loops.loop_slots`; NotNative where the loops are too many."""
+    try:
+        return loop_slots(shape, strides)
+    except ArgumentError as error:
+        raise NotNative(str(error)) from None
 
 
 def require(condition: bool, reason: str) -> None:

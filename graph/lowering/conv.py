@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from luthier.graph.ir import Node, Value
-from luthier.graph.lowering.context import Context, View, dense_strides, is_f32, nest, require
+from luthier.graph.lowering.context import Context, View, is_f32, nest, require
 from luthier.kernels.fields import epilogue_fields
+from luthier.kernels.loops import dense_strides
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["conv_workload", "lower_conv", "lower_conv_transpose", "lower_pool"]

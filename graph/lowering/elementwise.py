@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from luthier.graph.ir import Node, Value
+from luthier.graph.ir import Node
 from luthier.graph.lowering.context import (
     Context,
-    dense_strides,
     is_f32,
     nbytes,
     nest,
@@ -17,6 +16,7 @@ from luthier.graph.lowering.context import (
 from luthier.graph.lowering.conv import epilogue
 from luthier.graph.ops.reduce import reduce_axes
 from luthier.kernels.fields import epilogue_fields
+from luthier.kernels.loops import broadcast_strides, dense_strides
 
 __all__ = [
     "ACTIVATIONS",
@@ -146,7 +146,7 @@ def lower_binary(ctx: Context, node: Node) -> None:
     y = node.output
     require(is_f32(a, b), f"dtype {a.dtype}")
     shape = y.shape
-    strides = {"a": broadcast_strides(a, shape), "b": broadcast_strides(b, shape)}
+    strides = {"a": broadcast_strides(a.shape, shape), "b": broadcast_strides(b.shape, shape)}
     ends: dict[str, Any] = {"a": ctx.dense(a), "b": ctx.dense(b), "y": ctx.dense(y)}
     # `y` is dense, so that joining axes must respect it as well; its strides are implied.
     slots = nest(shape, {**strides, "y": dense_strides(shape)})
@@ -156,19 +156,12 @@ def lower_binary(ctx: Context, node: Node) -> None:
     )
 
 
-def broadcast_strides(value: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements of `value` broadcast to `shape`."""
-    own = (1,) * (len(shape) - len(value.shape)) + tuple(value.shape)
-    return tuple(
-        0 if size == 1 else step for size, step in zip(own, dense_strides(own), strict=True)
-    )
-
-
 def lower_where(ctx: Context, node: Node) -> None:
     c, a, b = node.inputs
     y = node.output
     strides = {
-        letter: broadcast_strides(v, y.shape) for letter, v in zip("cab", node.inputs, strict=True)
+        letter: broadcast_strides(v.shape, y.shape)
+        for letter, v in zip("cab", node.inputs, strict=True)
     }
     slots = nest(y.shape, {**strides, "y": dense_strides(y.shape)})
     slots = {name: value for name, value in slots.items() if name[0] != "y"}

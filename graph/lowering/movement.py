@@ -11,15 +11,14 @@ from luthier.graph.ir import Node
 from luthier.graph.lowering.context import (
     Context,
     View,
-    dense_strides,
     is_f32,
     nest,
     require,
 )
-from luthier.graph.lowering.elementwise import broadcast_strides
 from luthier.graph.ops.index import pad_sources, pad_widths, slice_ranges, split_sizes
 from luthier.graph.ops.resize import resize_scales
 from luthier.graph.ops.shape import permutation
+from luthier.kernels.loops import broadcast_strides, dense_strides
 
 __all__ = [
     "lower_alias",
@@ -100,7 +99,7 @@ def lower_slice(ctx: Context, node: Node) -> None:
 
 def lower_expand(ctx: Context, node: Node) -> None:
     x, y = node.inputs[0], node.output
-    strides = broadcast_strides(x, y.shape)
+    strides = broadcast_strides(x.shape, y.shape)
     target = (ctx.dense(y), dense_strides(y.shape))
     _copy(ctx, node, x.dtype.itemsize, y.shape, (ctx.dense(x), strides), target)
 
