@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import luthier
@@ -149,16 +150,17 @@ LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 )
 def test_architecture_with_constant_weights(name: str) -> None:
     """The models that the onnx package carries; the larger ones add nothing but weights."""
-    runtime = pytest.importorskip("onnxruntime")
     path = LIGHT / f"light_{name}.onnx"
     if not path.exists():
         pytest.skip(f"the onnx package has no {path.name}")
     session = open_model(path, 2)
     (x,) = [i for i in session.get_inputs() if len(i.shape) == 4]
     image = np.random.default_rng(0).random(x.shape, np.float32)
-    options = runtime.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    peer = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    peer = onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=["CPUExecutionProvider"]
+    )
     for got, want in zip(
         session.run(None, {x.name: image}), peer.run(None, {x.name: image}), strict=True
     ):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_model
+from PIL import Image
 
 from luthier.cli import COMMANDS, common, main, main_tune
 
@@ -122,10 +123,9 @@ def test_run_reads_and_writes_files(
 
 
 def test_run_reads_pictures(call: Callable, model: Path) -> None:
-    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     folder = model.parent
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    image.fromarray(pixels).save(folder / "x.png")
+    Image.fromarray(pixels).save(folder / "x.png")
     code, _, _ = call("run", model, "--input", f"x={folder}/x.png", "--output", folder / "o")
     assert code == 0
     x = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None] / 255, np.float32)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import helper
 from onnx_models import FLOAT, model, node, run
@@ -13,8 +14,6 @@ from onnx_models import FLOAT, model, node, run
 from luthier.errors import UnsupportedError
 from luthier.onnx_frontend import load
 from luthier.onnx_frontend.ops import OPSET
-
-ort = pytest.importorskip("onnxruntime")
 
 CHANNELS = {k: np.linspace(0.5, 1.5, 2, dtype=np.float32) for k in ("s", "b", "m", "v")}
 FACTORS = np.array([1, 1, 2, 3], np.float32)
