@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.bench.zoo import WORKLOADS
+from luthier.bench.workloads import WORKLOADS
 from luthier.kernels import Runner, Workload, default_config, isas, native_target
 
 

@@ -22,7 +22,9 @@ def _threads(text: str) -> list[int]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", metavar="MODEL", nargs="+", type=Path, help="ONNX files")
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", type=common.model, help=common.MODEL_HELP
+    )
     parser.add_argument(
         "--compare",
         metavar="ENGINES",

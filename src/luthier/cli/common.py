@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "MODEL_HELP",
     "add_json",
     "add_model",
     "add_records",
     "add_shapes",
     "add_threads",
     "duration",
+    "model",
     "positive",
     "print_json",
     "print_table",
@@ -51,8 +53,24 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(d) for d in sizes)
 
 
+MODEL_HELP = "an ONNX file, or zoo:NAME for a network with made-up weights, such as zoo:resnet50"
+
+
+def model(text: str) -> Path:
+    """The file of a model: a path, or ``zoo:NAME`` of `luthier.bench.zoo`."""
+    if not text.startswith("zoo:"):
+        return Path(text)
+    from luthier.bench import zoo
+    from luthier.errors import ArgumentError
+
+    try:
+        return zoo.cached(text.removeprefix("zoo:"))
+    except ArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="an ONNX file")
+    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
 
 
 def add_shapes(parser: argparse.ArgumentParser) -> None:
