@@ -12,6 +12,7 @@ from luthier.tuner.choose import Choose, chooser
 from luthier.tuner.database import Database, Found, default_path
 from luthier.tuner.device import device_of, kernels_hash
 from luthier.tuner.extract import extract
+from luthier.tuner.in_place import Built, Placed, rank_in_place
 from luthier.tuner.measure import LocalMeasurer, Measurer
 from luthier.tuner.progress import Progress
 from luthier.tuner.record import Config, Device, Result, Trial, Verdict
@@ -22,6 +23,7 @@ from luthier.tuner.whole_model import Comparison, compare, judge, remember
 
 __all__ = [
     "LEVELS",
+    "Built",
     "Choose",
     "Comparison",
     "Config",
@@ -32,6 +34,7 @@ __all__ = [
     "Level",
     "LocalMeasurer",
     "Measurer",
+    "Placed",
     "Progress",
     "Report",
     "Result",
@@ -46,6 +49,7 @@ __all__ = [
     "extract",
     "judge",
     "kernels_hash",
+    "rank_in_place",
     "remember",
     "tune",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from luthier.tuner.database import Database
@@ -22,7 +22,7 @@ def chooser(
     model: str = "",
     shapes: dict[str, tuple[int, ...]] | None = None,
     threads: int = 1,
-    only: Collection[str] | None = None,
+    only: Mapping[str, Config] | None = None,
 ) -> Choose:
     """The choice of configs for one model.
 
@@ -33,12 +33,12 @@ def chooser(
     target : luthier.target.Target
     model : str
         Hash of the model file. If a whole-model verdict for these `shapes` and `threads` is in the
-        database, just the configs that it kept are used.
+        database, just the configs that it kept are used, for they were timed in that model.
     shapes : dict, optional
         Input name to shape.
     threads : int
-    only : collection of str, optional
-        Workload keys that may be tuned, whatever the verdict says.
+    only : mapping of str to config, optional
+        Configs by workload key to use instead of all that is recorded.
 
     Returns
     -------
@@ -50,16 +50,16 @@ def chooser(
     if database is None:
         return lambda workload: (None, "default")
     device, kernels = device_of(target), kernels_hash()
-    allowed = only
-    if allowed is None and model:
+    if only is None and model:
         verdict = database.model_verdict(model, shapes or {}, threads, device, kernels=kernels)
-        allowed = verdict.kept if verdict else None
+        only = verdict.kept if verdict else None
 
     from luthier.kernels.spaces import VERSION
 
     def choose(workload: Any) -> tuple[Config | None, str]:
-        if allowed is not None and workload.key not in allowed:
-            return None, "default"
+        if only is not None:
+            config = only.get(workload.key)
+            return config, "exact" if config else "default"
         found = database.lookup(workload.key, device, kernels=kernels, space=VERSION)
         return found.config, found.rung
 

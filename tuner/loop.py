@@ -37,6 +37,8 @@ CONFIRMED = 5
 """Configs compared with the default at the end of a task, at most."""
 CONFIRM_SHARE = 0.1
 """Share of the budget kept for confirmation."""
+CANDIDATES = 3
+"""Configs of a task that are to be tried in the model, at most."""
 WIN = 0.99
 """A config wins if the upper bound of its time ratio is below this."""
 
@@ -270,6 +272,8 @@ class Loop:
         """Confirm the tasks in the order of what they promise, while the budget lasts."""
         states = [s for s in self._states if s.report.trials and not s.report.failure]
         states.sort(key=_promise, reverse=True)
+        for state in states:
+            state.report.candidates = tuple(_ranked(state)[:CANDIDATES])
         count = CONFIRMED
         for turn, state in enumerate(states):
             left = self._begin + self._budget - self._clock()
@@ -300,9 +304,7 @@ class Loop:
     def _verdict(self, state: _State, count: int) -> Verdict | None:
         """Compare the best configs with the default; None if nothing could be compared."""
         default = state.report.default
-        ranking = sorted(state.ranking, key=lambda t: t.result.ratio or math.inf)
-        best = [t.config for t in ranking if t.config != default and (t.result.ratio or 1) < 1]
-        best = best[:count]
+        best = _ranked(state)[:count]
         results = self.measurer.confirm(state.task.workload, best, default)
         compared = [
             (r.reference.hi, config, r)
@@ -313,8 +315,10 @@ class Loop:
             self.notice(f"{state.task.key}: confirmation failed: {results[0].error}")
             return None
         # If nothing even looked better, the default's own trial settles the matter.
-        own = [(1.0, t.config, t.result) for t in ranking if t.config == default]
-        bound, config, result = min(compared or own, key=lambda entry: entry[0])
+        own = [(1.0, t.config, t.result) for t in state.ranking if t.config == default]
+        compared.sort(key=lambda entry: entry[0])
+        state.report.candidates = tuple(config for _, config, _ in compared[:CANDIDATES])
+        bound, config, result = (compared or own)[0]
         won = bound < WIN
         verdict = self._line(Verdict, state, config=config, result=result, won=won)
         self.database.append(verdict, sync=True)
@@ -329,6 +333,13 @@ class Loop:
             space=state.space,
             **fields,
         )
+
+
+def _ranked(state: _State) -> list[Config]:
+    """The configs whose trials were faster than the default's, the fastest first."""
+    faster = [t for t in state.ranking if (t.result.ratio or 1) < 1]
+    faster.sort(key=lambda t: t.result.ratio or 1)
+    return [t.config for t in faster if t.config != state.report.default]
 
 
 def _promise(state: _State) -> float:

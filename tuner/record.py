@@ -225,8 +225,8 @@ class ModelVerdict(Line, tag="plan", kw_only=True, frozen=True):
     threads : int
     ratio, lo, hi : float
         Time of the kept plan over the untuned plan, with its 95 % interval.
-    kept : tuple of str
-        Workload keys whose tuned configs are used; every other workload keeps its default.
+    kept : dict
+        Workload key to the config that is used; every other workload keeps its default.
     """
 
     model: str
@@ -235,7 +235,7 @@ class ModelVerdict(Line, tag="plan", kw_only=True, frozen=True):
     ratio: float
     lo: float
     hi: float
-    kept: tuple[str, ...] = ()
+    kept: dict[str, Config] = {}
 
 
 Record = Start | Trial | Verdict | ModelVerdict

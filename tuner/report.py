@@ -37,6 +37,8 @@ class TaskReport:
         `best_ratio` after each trial.
     verdict : Verdict or None
         The confirmation, once there was one.
+    candidates : tuple of dict
+        The configs that are worth a try in the model, the most promising first.
     failure : str
         Why the task could not be tuned, if so.
     """
@@ -52,6 +54,7 @@ class TaskReport:
     statuses: Counter[str] = field(default_factory=Counter)
     history: list[float] = field(default_factory=list)
     verdict: Verdict | None = None
+    candidates: tuple[Config, ...] = ()
     failure: str = ""
 
     @property

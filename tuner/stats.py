@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ["bootstrap_interval", "mad", "trimmed_mean"]
+__all__ = ["bootstrap_interval", "mad", "median_interval", "trimmed_mean"]
 
 RESAMPLES = 1000
 
@@ -23,6 +23,18 @@ def mad(values: Sequence[float]) -> float:
     """Median absolute deviation from the median."""
     x = np.asarray(values)
     return float(np.median(np.abs(x - np.median(x))))
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Interval between order statistics that holds the median with about 95 %.
+
+    Source: W. J. Conover, "Practical Nonparametric Statistics" (1999), section 3.2: the normal
+    approximation of the binomial ranks; of few values it is their whole range.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    below = int((count - 1.96 * count**0.5) / 2)
+    return ordered[max(0, below)], ordered[min(count - 1, count - 1 - below)]
 
 
 def bootstrap_interval(

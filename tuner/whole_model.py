@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of, kernels_hash
-from luthier.tuner.record import ModelVerdict
+from luthier.tuner.in_place import Built, Placed, rank_in_place
+from luthier.tuner.record import Config, ModelVerdict
 from luthier.tuner.report import TaskReport
 from luthier.tuner.stats import bootstrap_interval
 
@@ -91,48 +92,53 @@ def compare(
 
 def judge(
     tasks: Sequence[TaskReport],
-    build: Callable[[frozenset[str]], Run],
+    build: Callable[[Mapping[str, Config]], Built],
     *,
     seconds: float = 3.0,
+    rank: Callable[..., dict[str, Placed]] = rank_in_place,
     compare: Callable[..., Comparison] = compare,
-) -> tuple[frozenset[str], Comparison | None]:
+) -> tuple[dict[str, Placed], Comparison | None]:
     """Find which tuned configs to keep, by running the whole model.
 
-    All that won are tried first, with more patience if it looks faster but not with confidence.
-    While the model is not faster with confidence, the less certain half is given up.
+    The candidates of each task are ranked in their place first. Those that win there are then
+    tried together, with more patience if the model looks faster but not with confidence. While
+    it is not faster with confidence, the less certain half is given up.
 
     Parameters
     ----------
     tasks : sequence of TaskReport
     build : callable
-        Makes the model's run with the tuned configs of the given workload keys, and defaults for
-        all others.
+        Makes the model with the configs of a mapping by workload key, and defaults for all others.
     seconds : float
-        For each comparison; the patient one takes three times as long.
-    compare : callable
-        As `luthier.tuner.whole_model.compare`.
+        For the ranking and for each comparison; the patient one takes three times as long.
+    rank, compare : callable
+        As `luthier.tuner.in_place.rank_in_place` and `luthier.tuner.whole_model.compare`.
 
     Returns
     -------
-    kept : frozenset of str
-        Workload keys; empty if the untuned model is to stay.
+    kept : dict of str to Placed
+        By workload key; empty if the untuned model is to stay.
     comparison : Comparison or None
         Of the kept plan with the untuned one; None if nothing is kept.
     """
-    winners = sorted((t for t in tasks if t.won), key=lambda t: t.interval[2])
-    untuned = build(frozenset()) if winners else None
+    candidates = {t.task.key: t.candidates for t in tasks if t.candidates}
+    placed = rank(candidates, build, seconds=seconds)
+    winners = sorted((k for k, p in placed.items() if p.hi < 1), key=lambda k: placed[k].hi)
+    if not winners:
+        return {}, None
+    untuned = build({})
     patient = True
     while winners:
-        kept = frozenset(t.task.key for t in winners)
-        tuned = build(kept)
-        found = compare(tuned, untuned, seconds=seconds)
+        kept = {key: placed[key] for key in winners}
+        tuned = build({key: choice.config for key, choice in kept.items()})
+        found = compare(tuned.run, untuned.run, seconds=seconds)
         if patient and found.ratio < 1 <= found.hi:
-            found = compare(tuned, untuned, seconds=PATIENCE * seconds)
+            found = compare(tuned.run, untuned.run, seconds=PATIENCE * seconds)
         patient = False
         if found.hi < 1:
             return kept, found
         winners = winners[: len(winners) // 2]
-    return frozenset(), None
+    return {}, None
 
 
 def remember(
@@ -142,7 +148,7 @@ def remember(
     model: str,
     shapes: dict[str, tuple[int, ...]],
     threads: int,
-    kept: frozenset[str],
+    kept: Mapping[str, Placed],
     comparison: Comparison | None,
 ) -> ModelVerdict:
     """Append the outcome of `judge`; sessions of this model then use just the kept configs."""
@@ -158,7 +164,7 @@ def remember(
         ratio=ratio,
         lo=lo,
         hi=hi,
-        kept=tuple(sorted(kept)),
+        kept={key: choice.config for key, choice in sorted(kept.items())},
     )
     database.append(verdict, sync=True)
     return verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from luthier.model import Model
 from luthier.session import default_threads
 
 if TYPE_CHECKING:
+    from luthier.graph import Plan
     from luthier.target import Target
 
 __all__ = ["Outcome", "tune"]
 
-VERIFY_SECONDS = 3.0
+VERIFY_SECONDS = 5.0
 """Of each comparison of the whole model, at most; at most a tenth of the budget."""
 
 
@@ -35,8 +37,8 @@ class Outcome:
     ----------
     report : luthier.tuner.Report
         Of the search, task by task.
-    kept : frozenset of str
-        Workload keys whose tuned configs are used from now on.
+    kept : dict of str to luthier.tuner.Placed
+        The configs that are used from now on, by workload key, as they did in the model.
     comparison : luthier.tuner.Comparison or None
         Of the whole model, tuned and untuned; None if nothing is kept.
     records : Path
@@ -44,9 +46,28 @@ class Outcome:
     """
 
     report: tuner.Report
-    kept: frozenset[str]
+    kept: dict[str, tuner.Placed]
     comparison: tuner.Comparison | None
     records: Path
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A plan and its inputs, as `luthier.tuner.judge` runs them."""
+
+    plan: Plan
+    arrays: Sequence[np.ndarray]
+
+    def run(self) -> Any:
+        return self.plan.run(self.arrays)
+
+    def profile(self) -> Counter[str]:
+        times: Counter[str] = Counter()
+        for node, seconds in zip(
+            self.plan.nodes, self.plan.profile(self.arrays, repeats=1), strict=True
+        ):
+            times[node.workload] += seconds
+        return times
 
 
 def tune(
@@ -121,10 +142,9 @@ def tune(
     packed: dict[Any, Any] = {}
     arrays = [np.asarray(feeds[v.name], order="C") for v in model.graph.inputs]
 
-    def build(kept: frozenset[str]) -> Callable[[], Any]:
-        choose = tuner.chooser(database, target, only=kept, **identity)
-        plan = lower(model.specialise(feeds), choose, threads, packed=packed)
-        return lambda: plan.run(arrays)
+    def build(configs: Mapping[str, tuner.Config]) -> _Built:
+        choose = tuner.chooser(database, target, only=configs)
+        return _Built(lower(model.specialise(feeds), choose, threads, packed=packed), arrays)
 
     seconds = min(VERIFY_SECONDS, (budget or tuner.LEVELS[level].budget) / 10)
     kept, comparison = tuner.judge(report.tasks, build, seconds=seconds)

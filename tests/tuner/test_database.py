@@ -83,7 +83,7 @@ def verdict(device: Device = HERE, config: dict = CONFIG, won: bool = True, **fi
     )
 
 
-def plan(kept: tuple[str, ...] = (KEY,), **fields) -> ModelVerdict:
+def plan(kept: dict | None = None, **fields) -> ModelVerdict:
     return ModelVerdict(
         run="r1",
         sequence=1,
@@ -95,7 +95,7 @@ def plan(kept: tuple[str, ...] = (KEY,), **fields) -> ModelVerdict:
         ratio=0.8,
         lo=0.7,
         hi=0.9,
-        kept=kept,
+        kept={KEY: CONFIG} if kept is None else kept,
         **fields,
     )
 
@@ -249,8 +249,8 @@ def test_latest_model_verdict_counts(database: Database) -> None:
     arguments = ("m1", {"x": (1, 3, 8, 8)}, 2, HERE)
     assert database.model_verdict(*arguments, kernels="k1") is None
     database.append(plan())
-    database.append(plan(kept=()))
-    assert database.model_verdict(*arguments, kernels="k1") == plan(kept=())
+    database.append(plan(kept={}))
+    assert database.model_verdict(*arguments, kernels="k1") == plan(kept={})
     assert database.model_verdict(*arguments, kernels="k2") is None
     assert database.model_verdict("m1", {"x": (2, 3, 8, 8)}, 2, HERE, kernels="k1") is None
 
@@ -276,7 +276,7 @@ def test_prune_keeps_the_best_of_each_key(database: Database) -> None:
         database.append(start(i))
         database.append(trial(i, ratio=ratio))
     failed = trial(8, result=Result("crash", "Segmentation fault"))
-    for record in (failed, trial(9, SIBLING), verdict(won=False), verdict(), plan(()), plan()):
+    for record in (failed, trial(9, SIBLING), verdict(won=False), verdict(), plan({}), plan()):
         database.append(record)
     assert database.prune(best=2) == 9
     kept = [trial(1, ratio=0.5), trial(3, ratio=0.6), trial(9, SIBLING), verdict(), plan()]

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable, Iterable
 
 import doubles
 import numpy as np
 import pytest
 
-from luthier.tuner import Comparison, Database, Device, Task, TaskReport, compare, judge, remember
+from luthier.tuner import (
+    Comparison,
+    Config,
+    Database,
+    Device,
+    Placed,
+    Task,
+    TaskReport,
+    compare,
+    judge,
+    remember,
+)
 from luthier.tuner.extract import extract
-from luthier.tuner.record import OK, Reference, Result, Times, Verdict
 
 
 class Clock:
@@ -49,82 +60,87 @@ def test_compare_keeps_to_its_rounds() -> None:
     assert compare(clock.run("t", 1e-6), clock.run("u", 1e-6), clock=clock).rounds == 200
 
 
-def reports(bounds: dict[str, float]) -> list[TaskReport]:
-    """Tasks with the upper bounds of their ratios; a bound of one or more did not win."""
-    made = []
-    for key, hi in bounds.items():
-        report = TaskReport(Task(doubles.Workload(key)), 10, {"mr": 4}, seconds=1e-3)
-        result = Result(OK, times=Times(1e-3), reference=Reference({"mr": 4}, hi - 0.01, 0.1, hi))
-        report.verdict = Verdict(
-            run="r",
-            sequence=1,
-            device=Device("f", "c", "neon"),
-            kernels="k",
-            workload=key,
-            space="1",
-            config={"mr": 6},
-            result=result,
-            won=hi < 0.99,
-        )
-        made.append(report)
-    return made
+TUNED = {"mr": 6}
+
+
+def reports(keys: Iterable[str]) -> list[TaskReport]:
+    """Tasks with one candidate each."""
+    return [
+        TaskReport(Task(doubles.Workload(key)), 10, {"mr": 4}, seconds=1e-3, candidates=(TUNED,))
+        for key in keys
+    ]
+
+
+class Sum:
+    """A model that takes as long as its layers together."""
+
+    def __init__(self, truth: dict[str, float], configs: dict[str, Config]) -> None:
+        self.seconds = sum(truth[k] if k in configs else 1.0 for k in truth)
+
+    def run(self) -> float:
+        return self.seconds
 
 
 def judged(bounds: dict[str, float], truth: dict[str, float]):
-    """Judge with an exact comparison of models that are the sum of their layers."""
+    """Judge with an exact comparison of models; `bounds` is what the ranking says."""
 
-    def build(kept: frozenset[str]) -> float:
-        return sum(truth[k] if k in kept else 1.0 for k in truth)
+    def rank(candidates, build, *, seconds):
+        assert candidates == dict.fromkeys(bounds, (TUNED,))
+        return {key: Placed(TUNED, hi - 0.01, 0.1, hi) for key, hi in bounds.items()}
 
-    def exact(tuned: float, untuned: float, *, seconds: float) -> Comparison:
-        ratio = tuned / untuned
-        return Comparison(ratio, ratio * 0.99, ratio * 1.01, tuned, untuned, 7)
+    def exact(tuned: Callable, untuned: Callable, *, seconds: float) -> Comparison:
+        ratio = tuned() / untuned()
+        return Comparison(ratio, ratio * 0.99, ratio * 1.01, tuned(), untuned(), 7)
 
-    return judge(reports(bounds), build, compare=exact)
+    return judge(reports(bounds), lambda configs: Sum(truth, configs), rank=rank, compare=exact)
 
 
 def test_everything_that_won_is_kept_if_the_model_is_faster() -> None:
     kept, found = judged({"a": 0.5, "b": 0.8, "c": 1.2}, {"a": 0.5, "b": 0.8, "c": 0.1})
-    assert kept == {"a", "b"}
+    assert {k: p.config for k, p in kept.items()} == {"a": TUNED, "b": TUNED}
     assert found.ratio == pytest.approx(2.3 / 3)
 
 
 def test_the_less_certain_half_is_given_up_first() -> None:
     bounds = {"a": 0.5, "b": 0.6, "c": 0.97, "d": 0.98}
     kept, found = judged(bounds, {"a": 0.5, "b": 0.9, "c": 2.0, "d": 2.0})
-    assert kept == {"a", "b"}
+    assert kept.keys() == {"a", "b"}
     assert found.hi < 1
 
 
 def test_a_close_call_gets_more_time() -> None:
     spent: list[float] = []
 
-    def noisy(tuned: str, untuned: str, *, seconds: float) -> Comparison:
+    def noisy(tuned: Callable, untuned: Callable, *, seconds: float) -> Comparison:
         spent.append(seconds)
         width = 0.1 / seconds
         return Comparison(0.95, 0.95 - width, 0.95 + width, 0.95, 1.0, 7)
 
-    kept, found = judge(reports({"a": 0.5}), lambda kept: "", seconds=1.0, compare=noisy)
-    assert (kept, spent) == ({"a"}, [1.0, 3.0])
+    def rank(candidates, build, *, seconds):
+        return {"a": Placed(TUNED, 0.5, 0.5, 0.5)}
+
+    kept, found = judge(reports("a"), lambda c: Sum({}, c), seconds=1.0, rank=rank, compare=noisy)
+    assert (kept.keys(), spent) == ({"a"}, [1.0, 3.0])
     assert found.hi < 1
 
 
 def test_nothing_is_kept_if_nothing_helps() -> None:
-    assert judged({"a": 0.5, "b": 0.6}, {"a": 1.2, "b": 1.2}) == (frozenset(), None)
-    assert judged({"a": 1.1}, {"a": 0.5}) == (frozenset(), None)
+    assert judged({"a": 0.5, "b": 0.6}, {"a": 1.2, "b": 1.2}) == ({}, None)
+    assert judged({"a": 1.1}, {"a": 0.5}) == ({}, None)
 
 
 def test_the_outcome_is_remembered(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luthier.tuner.whole_model.kernels_hash", lambda: "k1")
     here = Device("f", "c", "neon")
     model = {"model": "m1", "shapes": {"x": (1, 3, 8, 8)}, "threads": 2}
+    kept = {key: Placed(TUNED, 0.8, 0.7, 0.9) for key in "ba"}
     comparison = Comparison(0.8, 0.7, 0.9, 1.0, 1.25, 9)
-    remember(database, here, **model, kept=frozenset("ba"), comparison=comparison)
+    remember(database, here, **model, kept=kept, comparison=comparison)
     found = database.model_verdict(*model.values(), here, kernels="k1")
-    assert (found.kept, found.ratio, found.hi) == (("a", "b"), 0.8, 0.9)
-    remember(database, here, **model, kept=frozenset(), comparison=None)
+    assert (found.kept, found.ratio, found.hi) == ({"a": TUNED, "b": TUNED}, 0.8, 0.9)
+    remember(database, here, **model, kept={}, comparison=None)
     found = database.model_verdict(*model.values(), here, kernels="k1")
-    assert (found.kept, found.ratio) == ((), 1)
+    assert (found.kept, found.ratio) == ({}, 1)
 
 
 def test_equal_workloads_are_one_task(monkeypatch: pytest.MonkeyPatch) -> None:

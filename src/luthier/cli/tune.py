@@ -9,6 +9,7 @@ from luthier.cli import common
 from luthier.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from luthier.tuner import TaskReport
     from luthier.tuning import Outcome
 
 HELP = "tune a model's kernels to this machine; sessions then use what was found"
@@ -92,6 +93,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
                 "interval": t.interval,
                 "config": t.config,
                 "kept": t.task.key in outcome.kept,
+                "in_place": _in_place(outcome, t),
                 "failure": t.failure,
             }
             for t in report.tasks
@@ -103,7 +105,7 @@ def _print(outcome: Outcome) -> None:
     report, found = outcome.report, outcome.comparison
     if report.tasks:
         common.print_table(
-            ["task", "times", "trials", "default", "time ratio", "result"],
+            ["task", "times", "trials", "default", "alone", "in place", "result"],
             [
                 (
                     t.task.key,
@@ -111,6 +113,7 @@ def _print(outcome: Outcome) -> None:
                     t.trials,
                     common.text_time(t.seconds),
                     f"{t.ratio:.3f}",
+                    f"{_in_place(outcome, t):.3f}",
                     t.failure or _result(t.won, t.task.key in outcome.kept),
                 )
                 for t in report.tasks
@@ -130,6 +133,12 @@ def _print(outcome: Outcome) -> None:
 
 
 def _result(won: bool, kept: bool) -> str:
-    if not won:
-        return "default stays"
-    return "kept" if kept else "faster alone, not in the model"
+    if kept:
+        return "kept"
+    return "faster alone, not in the model" if won else "default stays"
+
+
+def _in_place(outcome: Outcome, report: TaskReport) -> float:
+    """Time over the untuned config's where the layer stands in the model."""
+    choice = outcome.kept.get(report.task.key)
+    return choice.ratio if choice else 1.0
