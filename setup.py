@@ -50,6 +50,7 @@ CFLAGS = [
     "-O1" if SANITIZE else "-O3",
     "-std=c11",
     "-fno-math-errno",
+    "-ffp-contract=off",
     "-fvisibility=hidden",
     "-pthread",
 ]

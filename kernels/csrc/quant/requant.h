@@ -1,0 +1,188 @@
+/* Integer vectors beside simd.h, and the one definition of requantisation.
+ *
+ *   vi                          LT_VL int32
+ *   vi_load, vi_store           unaligned; vi_load_n, vi_store_n touch only the first n lanes
+ *   vi_set1, vi_add, vi_sub, vi_mul (wrapping)
+ *   vf_from_vi                  rounds to nearest even
+ *   vi_from_vf                  rounds to nearest even; the value must fit
+ *   vf_fused(a, b, c)           a b + c rounded once, also where vf_fma rounds twice
+ *   vi_load_bytes(p, sign, n)   n bytes widened, signed or not; the other lanes are 0
+ *   vi_store_bytes(p, v, n)     the low bytes of the first n lanes
+ *
+ * Every instruction set computes the same bits: multiply-adds are fused where vf_fused says so and nowhere else
+ * (-ffp-contract=off), and values are clamped before they are rounded, so that no conversion overflows.
+ */
+#ifndef LT_REQUANT_H
+#define LT_REQUANT_H
+
+#include "../simd/simd.h"
+
+/* The first n bytes at p, n from 0 to 8, little endian; nothing else is read. */
+LT_INLINE uint64_t lt_load_bytes(const void *p, int64_t n) {
+  const uint8_t *s = p;
+  if (n >= 4) {
+    uint32_t low, high;
+    memcpy(&low, s, 4);
+    memcpy(&high, s + n - 4, 4);
+    return low | (uint64_t)high << (8 * (n - 4));
+  }
+  if (n == 0) return 0;
+  return (uint64_t)s[0] | (uint64_t)s[n / 2] << (8 * (n / 2)) | (uint64_t)s[n - 1] << (8 * (n - 1));
+}
+
+/* The low n bytes of v, n from 0 to 8, to p; nothing else is written. */
+LT_INLINE void lt_store_bytes(void *p, uint64_t v, int64_t n) {
+  uint8_t *d = p;
+  if (n >= 4) {
+    const uint32_t low = (uint32_t)v, high = (uint32_t)(v >> (8 * (n - 4)));
+    memcpy(d, &low, 4);
+    memcpy(d + n - 4, &high, 4);
+  } else if (n > 0) {
+    d[0] = (uint8_t)v;
+    d[n / 2] = (uint8_t)(v >> (8 * (n / 2)));
+    d[n - 1] = (uint8_t)(v >> (8 * (n - 1)));
+  }
+}
+
+#if defined(LT_SIMD_AVX512)
+
+typedef __m512i vi;
+LT_INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
+LT_INLINE void vi_store(int32_t *p, vi v) { _mm512_storeu_si512(p, v); }
+LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) { return _mm512_maskz_loadu_epi32(lt_first_n(n), p); }
+LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { _mm512_mask_storeu_epi32(p, lt_first_n(n), v); }
+LT_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
+LT_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+LT_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+LT_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+LT_INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
+LT_INLINE vi vi_from_vf(vf a) { return _mm512_cvtps_epi32(a); }
+LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
+LT_INLINE vi vi_load_bytes(const void *p, int sign, int64_t n) {
+  const __m128i v = n == LT_VL ? _mm_loadu_si128(p) : _mm_maskz_loadu_epi8(lt_first_n(n), p);
+  return sign ? _mm512_cvtepi8_epi32(v) : _mm512_cvtepu8_epi32(v);
+}
+LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
+  if (n == LT_VL) {
+    _mm_storeu_si128(p, _mm512_cvtepi32_epi8(v));
+  } else {
+    _mm_mask_storeu_epi8(p, lt_first_n(n), _mm512_cvtepi32_epi8(v));
+  }
+}
+
+#elif defined(LT_SIMD_AVX2)
+
+typedef __m256i vi;
+LT_INLINE vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+LT_INLINE void vi_store(int32_t *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
+LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) { return _mm256_maskload_epi32(p, lt_first_n(n)); }
+LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { _mm256_maskstore_epi32(p, lt_first_n(n), v); }
+LT_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
+LT_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+LT_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+LT_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+LT_INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
+LT_INLINE vi vi_from_vf(vf a) { return _mm256_cvtps_epi32(a); }
+LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
+LT_INLINE vi vi_load_bytes(const void *p, int sign, int64_t n) {
+  const __m128i v = n == LT_VL ? _mm_loadl_epi64(p) : _mm_cvtsi64_si128((int64_t)lt_load_bytes(p, n));
+  return sign ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v);
+}
+LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
+  const __m256i low = _mm256_shuffle_epi8(v, _mm256_set1_epi32(0x0c080400)); /* four bytes in each half */
+  const __m128i bytes = _mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  if (n == LT_VL) {
+    _mm_storel_epi64(p, bytes);
+  } else {
+    lt_store_bytes(p, (uint64_t)_mm_cvtsi128_si64(bytes), n);
+  }
+}
+
+#elif defined(LT_SIMD_NEON)
+
+typedef int32x4_t vi;
+LT_INLINE vi vi_load(const int32_t *p) { return vld1q_s32(p); }
+LT_INLINE void vi_store(int32_t *p, vi v) { vst1q_s32(p, v); }
+LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) { return vreinterpretq_s32_f32(vf_load_n((const float *)p, n)); }
+LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { vf_store_n((float *)p, vreinterpretq_f32_s32(v), n); }
+LT_INLINE vi vi_set1(int32_t x) { return vdupq_n_s32(x); }
+LT_INLINE vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
+LT_INLINE vi vi_sub(vi a, vi b) { return vsubq_s32(a, b); }
+LT_INLINE vi vi_mul(vi a, vi b) { return vmulq_s32(a, b); }
+LT_INLINE vf vf_from_vi(vi a) { return vcvtq_f32_s32(a); }
+LT_INLINE vi vi_from_vf(vf a) { return vcvtnq_s32_f32(a); }
+LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
+LT_INLINE vi vi_load_bytes(const void *p, int sign, int64_t n) {
+  const uint64x1_t bits = vcreate_u64(lt_load_bytes(p, n));
+  if (sign) return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u64(bits))));
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u64(bits)))));
+}
+LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
+  const int16x4_t half = vmovn_s32(v);
+  const int8x8_t bytes = vmovn_s16(vcombine_s16(half, half));
+  if (n == LT_VL) {
+    vst1_lane_u32(p, vreinterpret_u32_s8(bytes), 0);
+  } else {
+    lt_store_bytes(p, vget_lane_u64(vreinterpret_u64_s8(bytes), 0), n);
+  }
+}
+
+#else
+
+typedef uint32_t vi __attribute__((vector_size(16))); /* unsigned: it wraps */
+LT_INLINE vi vi_load(const int32_t *p) {
+  vi v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+LT_INLINE void vi_store(int32_t *p, vi v) { memcpy(p, &v, sizeof v); }
+LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) {
+  vi v = {0, 0, 0, 0};
+  for (int64_t i = 0; i < n; i++) v[i] = (uint32_t)p[i];
+  return v;
+}
+LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) {
+  for (int64_t i = 0; i < n; i++) p[i] = (int32_t)v[i];
+}
+LT_INLINE vi vi_set1(int32_t x) { return (vi){0, 0, 0, 0} + (uint32_t)x; }
+LT_INLINE vi vi_add(vi a, vi b) { return a + b; }
+LT_INLINE vi vi_sub(vi a, vi b) { return a - b; }
+LT_INLINE vi vi_mul(vi a, vi b) { return a * b; }
+LT_INLINE vf vf_from_vi(vi a) { return __builtin_convertvector((vm)a, vf); }
+LT_INLINE vi vi_from_vf(vf a) { return (vi) __builtin_convertvector(vf_round(a), vm); }
+LT_INLINE vf vf_fused(vf a, vf b, vf c) {
+  for (int i = 0; i < LT_VL; i++) c[i] = fmaf(a[i], b[i], c[i]);
+  return c;
+}
+LT_INLINE vi vi_load_bytes(const void *p, int sign, int64_t n) {
+  const uint8_t *s = p;
+  vi v = {0, 0, 0, 0};
+  for (int64_t i = 0; i < n; i++) v[i] = sign ? (uint32_t)(int32_t)(int8_t)s[i] : s[i];
+  return v;
+}
+LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
+  uint8_t *d = p;
+  for (int64_t i = 0; i < n; i++) d[i] = (uint8_t)v[i];
+}
+
+#endif
+
+/* clamp(round(v), low, high) + zero, where the bounds are integers that fit, given without the zero. */
+LT_INLINE vi vi_quantise(vf v, vf low, vf high, vi zero) {
+  return vi_add(vi_from_vf(vf_min(high, vf_max(low, v))), zero);
+}
+
+/* q = clamp(round(float(acc) scale), low, high) + zero. */
+LT_INLINE vi vi_requantise(vi acc, vf scale, vf low, vf high, vi zero) {
+  return vi_quantise(vf_mul(vf_from_vi(acc), scale), low, high, zero);
+}
+
+/* clamp(round(fma(a, a_ratio, fma(b, b_ratio, offset))), low, high): the addition of quantised tensors to the bit as
+ * ONNX Runtime's QLinearAdd computes it on x86-64, with a_ratio = a_scale / y_scale, b_ratio = b_scale / y_scale and
+ * lt_sum_offset of sum.h. a and b are not exchangeable: the last bit depends on which is fused last. */
+LT_INLINE vi vi_quantised_add(vi a, vf a_ratio, vi b, vf b_ratio, vf offset, vf low, vf high) {
+  const vf sum = vf_fused(vf_from_vi(a), a_ratio, vf_fused(vf_from_vi(b), b_ratio, offset));
+  return vi_from_vf(vf_min(high, vf_max(low, sum)));
+}
+
+#endif
