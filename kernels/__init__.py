@@ -16,6 +16,7 @@ _HOME = {
     "conv2d": "linear",
     "depthwise_conv2d": "linear",
     "gemm": "linear",
+    "lstm": "recurrent",
     "Space": "spaces",
     "default_config": "spaces",
     "space": "spaces",

@@ -19,6 +19,7 @@ __all__ = [
     "epilogue_fields",
     "kernel_name",
     "pack_weights",
+    "tile_fields",
     "workload_fields",
 ]
 
@@ -35,6 +36,12 @@ def config_fields(config: Config) -> dict[str, int]:
     if "algo" in config:
         fields["algo"] = ALGORITHMS.index(config["algo"])
     return fields
+
+
+def tile_fields(config: Config) -> dict[str, int]:
+    """The slots of the register tile alone, for operators that do their own blocking."""
+    names = ("isa", "mr", "nv", "ku", "prefetch")
+    return {name: value for name, value in config_fields(config).items() if name in names}
 
 
 def epilogue_fields(activation: str, params: tuple[float, float] = (0.0, 0.0)) -> dict:

@@ -18,6 +18,7 @@ __all__ = [
     "depthwise_conv2d",
     "gemm",
     "layer_norm",
+    "lstm",
     "pool2d",
     "reduce",
     "resize_linear",
@@ -303,3 +304,24 @@ def cast(x: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
         whole = int(value) if math.isfinite(value) else least
         flat.append(whole if least <= whole < -least else least)
     return np.array(flat, np.int64).astype(dtype).reshape(x.shape)
+
+
+def lstm(
+    x: np.ndarray,
+    w: np.ndarray,
+    r: np.ndarray,
+    bias: np.ndarray | None,
+    h0: np.ndarray | None,
+    c0: np.ndarray | None,
+    reverse: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One direction of an LSTM in float64; see ``luthier.kernels.lstm``."""
+    x, w, r = (v.astype(np.float64) for v in (x, w, r))
+    h, c = (np.zeros((x.shape[1], r.shape[1])) if v is None else v for v in (h0, c0))
+    y = np.empty((x.shape[0], *h.shape))
+    for t in reversed(range(len(x))) if reverse else range(len(x)):
+        gates = x[t] @ w.T + h @ r.T + (0 if bias is None else bias)
+        i, o, f = (1 / (1 + np.exp(-g)) for g in np.split(gates, 4, 1)[:3])
+        c = f * c + i * np.tanh(np.split(gates, 4, 1)[3])
+        h = y[t] = o * np.tanh(c)
+    return y, h, c

@@ -147,6 +147,59 @@ def test_shapes_that_depend_on_values(tmp_path: Path) -> None:
         np.testing.assert_array_equal(y, x.reshape(shape))
 
 
+def switched_model() -> bytes:
+    """y = x + 1 where `mode` is 0 or less, else 2 x."""
+    from onnx import GraphProto, TensorProto, helper, numpy_helper
+
+    def branch(op: str, name: str) -> GraphProto:
+        result = helper.make_empty_tensor_value_info(name)
+        constant = numpy_helper.from_array(np.float32(1 if op == "Add" else 2), name + "c")
+        node = helper.make_node(op, ["x", name + "c"], [name], name + "n")
+        return helper.make_graph([node], name, [], [result], [constant])
+
+    nodes = [
+        helper.make_node("Greater", ["mode", "zero"], ["condition"]),
+        helper.make_node(
+            "If",
+            ["condition"],
+            ["y"],
+            then_branch=branch("Mul", "double"),
+            else_branch=branch("Add", "more"),
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]),
+            helper.make_tensor_value_info("mode", TensorProto.INT64, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+        [numpy_helper.from_array(np.int64(0), "zero")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def test_a_branch_is_chosen_once_for_each_content_of_its_input() -> None:
+    session = luthier.InferenceSession(switched_model(), records=None)
+    x = np.arange(3, dtype=np.float32)
+    for mode in (1, 0, 1):
+        feeds = {"x": x, "mode": np.int64(mode)}
+        np.testing.assert_array_equal(session.run(None, feeds)[0], 2 * x if mode else x + 1)
+        assert [n.backend for n in session.plan(feeds).nodes] == ["native"]
+
+
+def test_a_branch_is_chosen_in_each_run_where_its_input_has_many_contents() -> None:
+    session = luthier.InferenceSession(switched_model(), records=None)
+    x = np.arange(3, dtype=np.float32)
+    for mode in range(-6, 7):
+        feeds = {"x": x, "mode": np.int64(mode)}
+        np.testing.assert_array_equal(session.run(None, feeds)[0], 2 * x if mode > 0 else x + 1)
+    assert "If" in [n.op for n in session.plan(feeds).nodes]
+    assert session.plan(feeds) is session.plan({**feeds, "mode": np.int64(99)})
+
+
 def one_node(op: str, feeds: dict[str, np.ndarray], *inputs: str, **attrs: object) -> bytes:
     """A model of one node whose inputs are all fed."""
     from onnx import helper

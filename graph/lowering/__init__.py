@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from luthier.graph.ir import Node
-from luthier.graph.lowering import conv, elementwise, matmul, movement
+from luthier.graph.lowering import conv, elementwise, matmul, movement, recurrent
 from luthier.graph.lowering.context import Context, NotNative, Step, Storage, View
 
 __all__ = ["RULES", "Context", "NotNative", "Step", "Storage", "View", "rule_for"]
@@ -44,6 +44,7 @@ RULES: dict[str, Rule] = {
     "Gather": movement.lower_gather,
     "Pad": movement.lower_pad,
     "Resize": movement.lower_resize,
+    "LSTM": recurrent.lower_lstm,
 }
 
 

@@ -171,14 +171,15 @@ class Context:
         if config is None or (rung != "default" and not is_legal(config, workload)):
             config, rung = default_config(workload), "default"
         if weights is not None:
-            slots["w"] = self._pack(workload, weights, config)
+            slots["w"] = self.pack(workload, weights, config)
         slots = {**fields.workload_fields(workload), **fields.config_fields(config), **slots}
         step = self.emit(node, workload.op, **slots)
         step.kernel = fields.kernel_name(workload, config)
         step.config, step.rung, step.workload = config, rung, workload
         return step
 
-    def _pack(self, workload: Workload, weights: Value, config: Mapping) -> View:
+    def pack(self, workload: Workload, weights: Value, config: Mapping) -> View:
+        """Constant weights in the form that the kernel of `config` reads."""
         if self.packed is None:
             return View(Storage(0))
         data = np.ascontiguousarray(weights.data, np.float32)

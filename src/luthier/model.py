@@ -20,6 +20,9 @@ Shapes = dict[str, tuple[int, ...]]
 _SMALL = 64
 """Inputs of at most so many numbers may stand for shapes, and be taken as constants."""
 
+_MAX_SWITCHES = 4
+"""An input that decides on branches is taken as a constant until it has had more contents."""
+
 
 class Model:
     """A model as its file has it.
@@ -50,6 +53,7 @@ class Model:
         self.name = self.graph.name
         self.digest = _digest(source)
         self._by_value: tuple[str, ...] = ()
+        self._switches: dict[str, set[bytes]] = {}  # inputs that decide on branches: contents seen
 
     def shapes(self, given: Mapping[str, Sequence[int]] | None = None) -> Shapes:
         """Concrete shapes of all inputs: those given, or else the declared ones with a batch of 1.
@@ -89,6 +93,8 @@ class Model:
 
         Where shapes inside the model depend on the content of its inputs, small inputs are taken
         as constants, those of integers first, and `key` tells feeds with another content apart.
+        So are small inputs that decide which branch of an If is taken, as long as they have few
+        different contents: the model then has one branch, to which every pass applies.
 
         Raises
         ------
@@ -107,10 +113,50 @@ class Model:
                 )
                 if set(small) > set(self._by_value):
                     self._by_value = small
+                    for name in small:
+                        self._switches.pop(name, None)
                     return self.specialise(feeds)
             raise
+        if self._switch(bound, feeds):
+            return self.specialise(feeds)
         _detach_constant_inputs(bound)
         return optimize(bound)
+
+    def _switch(self, bound: Graph, feeds: Mapping[str, np.ndarray]) -> bool:
+        """Whether the inputs to be taken by value have changed, for branches' sake."""
+        for name in _deciding_inputs(bound):
+            if feeds[name].size <= _SMALL and feeds[name].dtype.kind in "biu":
+                self._switches.setdefault(name, set())
+        for name, contents in self._switches.items():
+            contents.add(feeds[name].tobytes())
+        few = {n for n, contents in self._switches.items() if len(contents) <= _MAX_SWITCHES}
+        few |= set(self._by_value) - self._switches.keys()
+        wanted = tuple(v.name for v in self.graph.inputs if v.name in few)
+        changed = wanted != self._by_value
+        self._by_value = wanted
+        return changed
+
+
+def _deciding_inputs(graph: Graph) -> set[str]:
+    """Names of the inputs on which alone the conditions of a graph's Ifs depend."""
+    names = set()
+    for node in graph.nodes:
+        if node.op != "If" or node.domain:
+            continue
+        found, open_values = set(), [node.inputs[0]]
+        seen = set(open_values)
+        while open_values:
+            value = open_values.pop()
+            if value.producer is None:
+                found.add(value)
+                continue
+            inner = [v for v in value.producer.inputs if v is not None and v not in seen]
+            seen.update(inner)
+            open_values += inner
+        sources = {v for v in found if not v.is_const}
+        if sources <= set(graph.inputs):
+            names |= {v.name for v in sources}
+    return names
 
 
 def _detach_constant_inputs(graph: Graph) -> None:

@@ -328,8 +328,25 @@ def test_split() -> None:
     check([("Split", ["x"], list("ab"), {"axis": -2, "num_outputs": 2})], x, "ab")
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("given", ["weights", "bias", "state"])
+def test_lstm(given: str, direction: str) -> None:
+    d = 2 if direction == "bidirectional" else 1
+    constants = {"w": normal(d, 20, 3), "r": normal(d, 20, 5, seed=1)}
+    feeds, names = {"x": normal(4, 2, 3)}, ["x", "w", "r"]
+    if given != "weights":
+        constants["b"] = normal(d, 40, seed=2)
+        names.append("b")
+    if given == "state":
+        feeds |= {"h": normal(d, 2, 5, seed=3), "c": normal(d, 2, 5, seed=4)}
+        names += ["", "h", "c"]
+    attrs = {"hidden_size": 5, "direction": direction}
+    for results in (["y", "yh", "yc"], ["y"]):
+        check([("LSTM", names, results, attrs)], feeds, results, constants)
+
+
 def test_every_rule_has_a_case() -> None:
-    tried = {parameter.values[0] for parameter in cases()} | {"Split"}
+    tried = {parameter.values[0] for parameter in cases()} | {"Split", "LSTM"}
     assert set(RULES) - tried == {"Silu"}  # made by passes: see the fusions below
 
 

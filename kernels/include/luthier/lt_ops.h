@@ -118,6 +118,15 @@ enum lt_act {
   P(x) P(y) P(index_h) P(weight_h) P(index_w) P(weight_w)                                          \
   I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(isa) I(threads)
 
+/* One direction of an LSTM (ONNX's default activations): per step, gates = x[step] + h w, in the order input, output,
+ * forget, cell; x: (steps, batch, 4 hidden), the product of input and weights plus both biases; w: (hidden, 4 hidden)
+ * packed by panels; h0, c0: (batch, hidden), null for zeros. y gets h of each step, steps ldy apart, h and c the last
+ * ones, (batch, hidden). The first step is the last one of x if `reverse`. */
+#define LT_OP_LSTM(P, I, D)                                                                        \
+  P(x) P(w) P(h0) P(c0) P(y) P(h) P(c) P(work)                                                     \
+  I(steps) I(batch) I(hidden) I(ldy) I(reverse)                                                    \
+  I(isa) I(mr) I(nv) I(ku) I(prefetch) I(threads)
+
 #define LT_OPS(X)                                                                                  \
   X(gemm, GEMM)                                                                                    \
   X(conv2d, CONV2D)                                                                                \
@@ -132,7 +141,8 @@ enum lt_act {
   X(layer_norm, LAYER_NORM)                                                                        \
   X(cast, CAST)                                                                                    \
   X(where, WHERE)                                                                                  \
-  X(resize_linear, RESIZE_LINEAR)
+  X(resize_linear, RESIZE_LINEAR)                                                                 \
+  X(lstm, LSTM)
 
 #define LT_SLOT_P(name) void *name;
 #define LT_SLOT_I(name) int64_t name;

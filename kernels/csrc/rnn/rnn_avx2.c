@@ -1,0 +1,4 @@
+#define LT_SIMD_AVX2
+#include "simd/simd.h"
+
+#include "rnn/lstm.body.h"
