@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.graph import reference
+from luthier.graph import ops, reference
 from luthier.graph.ir import Node, Value
 from luthier.graph.reference import Arrays, Kernel
 from luthier.graph.verify import ADDED
@@ -31,6 +31,9 @@ def prepare(node: Node) -> Kernel:
     UnsupportedError
         If the reference backend does not know the operator.
     """
+    info = ops.find(node)
+    if info is not None and info.whole:
+        return reference.prepare(_plain(node, len(node.inputs), False, set()))
     if node.domain == "luthier":
         return lambda arrays: [activation(np.asarray(arrays[0]), node.op.lower(), (0.0, 0.0))]
     known = [name for name, operators in ADDED.items() if node.op in operators and not node.domain]

@@ -17,6 +17,7 @@ from luthier import limits
 from luthier.errors import ArgumentError, InvalidModelError, UnsupportedError
 from luthier.graph.ir import Dim, Graph, Node, Value
 from luthier.graph.ops.common import describe, invalid, quote, require
+from luthier.onnx_frontend.contrib import find_contrib_schema
 from luthier.onnx_frontend.functions import inline_functions
 from luthier.onnx_frontend.names import Names
 from luthier.onnx_frontend.ops import OLDEST_OPSET, upgrade
@@ -24,8 +25,7 @@ from luthier.onnx_frontend.ops._op_list import UPGRADES
 from luthier.onnx_frontend.schemas import check_node, find_schema
 from luthier.onnx_frontend.tensors import TensorReader, elem_dtype
 
-_WITH_SCHEMAS = ("", "ai.onnx.ml")
-_WITHOUT_SCHEMAS = ("com.microsoft",)
+_DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 
 
 def load(source: str | os.PathLike[str] | bytes) -> Graph:
@@ -367,11 +367,12 @@ class _Importer:
 
     def check(self, node: Node, kinds: dict[str, int]) -> str | None:
         """Why the node is not supported, or None. Raises InvalidModelError if it is wrong."""
-        if node.domain in _WITHOUT_SCHEMAS:
-            return None
-        if node.domain not in _WITH_SCHEMAS:
+        if node.domain not in _DOMAINS:
             return f"domain {quote(node.domain)} is not supported"
-        schema = find_schema(node.op, node.opset, node.domain)
+        if node.domain == "com.microsoft":
+            schema = find_contrib_schema(node.op)
+        else:
+            schema = find_schema(node.op, node.opset, node.domain)
         if schema is None:
             return f"no such operator in opset {node.opset}"
         if not schema.tensors_only:

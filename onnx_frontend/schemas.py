@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +22,9 @@ _DTYPES = {
     if numpy_dtype(number) is not None
 }
 
+
+MANY = (1 << 31) - 1
+"""The number of inputs of an operator that takes any number."""
 
 _ATTRIBUTE_TYPES = dict(AttributeProto.AttributeType.items())
 
@@ -81,11 +84,16 @@ def _formal(formal: defs.OpSchema.FormalParameter) -> Formal:
     return Formal(
         name=formal.name,
         param=formal.type_str,
-        dtypes=frozenset(_DTYPES[t] for t in formal.types if t in _DTYPES),
+        dtypes=dtypes_of(formal.types),
         needed=formal.option == _SINGLE,
         variadic=formal.option == _VARIADIC,
         uniform=formal.is_homogeneous,
     )
+
+
+def dtypes_of(types: Iterable[str]) -> frozenset[np.dtype | None]:
+    """The dtypes among types as ONNX writes them, such as ``tensor(float)``."""
+    return frozenset(_DTYPES[t] for t in types if t in _DTYPES)
 
 
 def check_node(node: Node, schema: Schema, attribute_types: Mapping[str, int]) -> None:

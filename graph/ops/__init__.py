@@ -16,6 +16,7 @@ from luthier.graph.ops import (
     index,
     norm,
     pool,
+    qlinear,
     quant,
     reduce,
     resize,
@@ -37,6 +38,7 @@ TABLES: dict[str, dict[str, OpInfo]] = {
         **index.OPS,
         **norm.OPS,
         **pool.OPS,
+        **qlinear.OPS,
         **quant.OPS,
         **reduce.OPS,
         **resize.OPS,
@@ -44,8 +46,8 @@ TABLES: dict[str, dict[str, OpInfo]] = {
         **shape.OPS,
         **signal.OPS,
     },
-    "com.microsoft": quant.MICROSOFT,
-    "luthier": {"Silu": OpInfo(elementwise.same)},
+    "com.microsoft": {**qlinear.MICROSOFT, **quant.MICROSOFT},
+    "luthier": {"Silu": OpInfo(elementwise.same), **qlinear.OWN, **quant.OWN},
 }
 """Domain -> operator -> what is known of it. ``luthier`` holds the operators that passes make."""
 

@@ -44,6 +44,8 @@ class OpInfo:
     keep : bool
         Whether `bind` leaves the node in place even if its inputs are constants: the work may be
         far larger than the data, or later stages want to see the node.
+    whole : bool
+        Whether `compute` heeds the attributes that passes add.
     """
 
     infer: Callable[[Node], list[TensorType]]
@@ -51,6 +53,7 @@ class OpInfo:
     by_shape: bool = False
     view: bool = False
     keep: bool = False
+    whole: bool = False
 
 
 def quote(name: str) -> str:

@@ -1,10 +1,9 @@
-"""Convolutions: float, integer and transposed. Shapes follow the attribute `layout`."""
+"""Convolutions and transposed ones. Shapes follow the attribute `layout`."""
 
 from __future__ import annotations
 
 from luthier.graph.ir import Node
 from luthier.graph.ops.common import (
-    INT32,
     OpInfo,
     Shape,
     TensorType,
@@ -52,7 +51,8 @@ def conv_window(node: Node, w: int = 1) -> Window:
     return resolve_window(node, spatial, _kernel(node, weight))
 
 
-def _conv_shape(node: Node, w: int, b: int) -> Shape:
+def conv_shape(node: Node, w: int) -> Shape:
+    """Shape of a convolution whose weight is input `w`."""
     n, c, _, weight, groups = _operands(node, w)
     require(
         c == weight[1] * groups,
@@ -61,22 +61,15 @@ def _conv_shape(node: Node, w: int, b: int) -> Shape:
         f" {weight[1] * groups}",
     )
     require(weight[0] % groups == 0, node, f"{weight[0]} channels do not split into {groups}")
-    _check_bias(node, b, weight[0])
     return join_map(node, n, weight[0], conv_window(node, w).output)
 
 
 def _conv(node: Node) -> list[TensorType]:
     dtype, other = dtype_of(node, 0), dtype_of(node, 1)
     require(dtype == other, node, f"input is {dtype}, weight is {other}")
-    return [(dtype, _conv_shape(node, 1, 2))]
-
-
-def _conv_integer(node: Node) -> list[TensorType]:
-    return [(INT32, _conv_shape(node, 1, len(node.inputs)))]
-
-
-def _qlinear_conv(node: Node) -> list[TensorType]:
-    return [(dtype_of(node, 7), _conv_shape(node, 3, 8))]
+    shape = conv_shape(node, 1)
+    _check_bias(node, 2, shape_of(node, 1)[0])
+    return [(dtype, shape)]
 
 
 def transposed_window(node: Node) -> Window:
@@ -98,7 +91,5 @@ def _conv_transpose(node: Node) -> list[TensorType]:
 
 OPS: dict[str, OpInfo] = {
     "Conv": OpInfo(_conv, keep=True),
-    "ConvInteger": OpInfo(_conv_integer, keep=True),
-    "QLinearConv": OpInfo(_qlinear_conv, keep=True),
     "ConvTranspose": OpInfo(_conv_transpose, keep=True),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from luthier.graph.ir import Node
 from luthier.graph.ops.common import (
-    INT32,
     OpInfo,
     Shape,
     TensorType,
@@ -35,14 +34,6 @@ def _matmul(node: Node) -> list[TensorType]:
     return [(dtype, matmul_shape(node, shape_of(node, 0), shape_of(node, 1)))]
 
 
-def _matmul_integer(node: Node) -> list[TensorType]:
-    return [(INT32, matmul_shape(node, shape_of(node, 0), shape_of(node, 1)))]
-
-
-def _qlinear_matmul(node: Node) -> list[TensorType]:
-    return [(dtype_of(node, 7), matmul_shape(node, shape_of(node, 0), shape_of(node, 3)))]
-
-
 def gemm_shape(node: Node, a: Shape, b: Shape) -> Shape:
     """(M, N) of a Gemm with operands of shapes `a` and `b`, transA and transB applied."""
     require(len(a) == 2 and len(b) == 2, node, f"cannot multiply shapes {list(a)} and {list(b)}")
@@ -66,7 +57,5 @@ def _gemm(node: Node) -> list[TensorType]:
 
 OPS: dict[str, OpInfo] = {
     "MatMul": OpInfo(_matmul, keep=True),
-    "MatMulInteger": OpInfo(_matmul_integer, keep=True),
-    "QLinearMatMul": OpInfo(_qlinear_matmul, keep=True),
     "Gemm": OpInfo(_gemm, keep=True),
 }

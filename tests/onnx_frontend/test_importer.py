@@ -107,14 +107,18 @@ def test_names_are_unique() -> None:
 
 
 def test_foreign_domain_is_kept() -> None:
-    item = helper.make_node("QGemm", ["x"], ["y"], domain="com.microsoft", name="q", alpha=2.0)
-    proto = model([item], imports=[helper.make_opsetid("com.microsoft", 1)])
+    item = helper.make_node(
+        "QuantizeLinear", ["x", "s"], ["y"], domain="com.microsoft", name="q", axis=2
+    )
+    constants = {"s": np.array(0.5, np.float32)}
+    imports = [helper.make_opsetid("com.microsoft", 1)]
+    proto = model([item], constants=constants, imports=imports)
     (got,) = load(proto.SerializeToString()).nodes
     assert (got.domain, got.op, got.opset, got.attrs) == (
         "com.microsoft",
-        "QGemm",
+        "QuantizeLinear",
         1,
-        {"alpha": 2.0},
+        {"axis": 2},
     )
 
 
