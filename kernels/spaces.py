@@ -401,17 +401,18 @@ def _depthwise_candidates(w: DepthwiseConv2d, target: Target) -> Iterator[Config
 
 
 def _default_depthwise(w: DepthwiseConv2d, target: Target) -> Config:
+    """One vector of channels by as many pixels as there are tiles for: each input is loaded once.
+    Channels in blocks whose weights leave half of L1 to the pixels."""
     isa = target.isas[-1]
-    lanes = _kernels.isa_lanes(isa)
-    threads = w.threads if w.flops > 100_000 else 1
     special = int(_has_special(w, isa))
-    cv = 2 if isa != "scalar" and w.c >= 2 * lanes else 1
-    owt = 4 if special else 1
+    widths = DEPTHWISE_TILES[isa][1]
+    widest = widths[-1] if w.strides[1] == 1 else widths[-2]
+    whole = w.r * w.s * w.c * 4 <= (target.l1d or 32 << 10) // 2
     return {
         "special": special,
-        "owt": owt,
-        "cv": cv if special else 1,
+        "owt": widest if special else 1,
+        "cv": 1,
         "isa": isa,
-        "cb": w.c,
-        "threads": threads,
+        "cb": w.c if whole or w.c < 128 else 128,
+        "threads": w.threads if w.flops > 100_000 else 1,
     }
