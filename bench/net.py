@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -122,7 +123,7 @@ class Net:
         beta = 0.1 * self._normal(x.channels)
         mean = _rounded(x.data.mean((0, 2, 3)))
         var = _rounded(x.data.var((0, 2, 3)) + EPSILON)
-        values = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
+        values: dict[str, np.ndarray] = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
         inputs = [x.name, *(self._constant(k, v) for k, v in values.items())]
         slope = (gamma / np.sqrt(var + EPSILON))[:, None, None]
         data = (x.data - mean[:, None, None]) * slope + beta[:, None, None]
@@ -166,7 +167,8 @@ class Net:
 
     def split(self, x: Map) -> tuple[Map, Map]:
         """The lower and the upper half of the channels."""
-        names = self._nodes_outputs("Split", [x.name], 2, axis=1)
+        sizes = self._shape([x.channels // 2] * 2)  # written out, as exporters do
+        names = self._nodes_outputs("Split", [x.name, sizes], 2, axis=1)
         low, high = map(Map, names, np.split(x.data, 2, axis=1))
         return low, high
 
@@ -225,11 +227,11 @@ class Net:
     def _shape(self, dims: Sequence[int]) -> str:
         return self._constant("shape", np.array(dims, np.int64))
 
-    def _node(self, op: str, inputs: Sequence[str], **attributes: object) -> str:
+    def _node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
         return self._nodes_outputs(op, inputs, 1, **attributes)[0]
 
     def _nodes_outputs(
-        self, op: str, inputs: Sequence[str], count: int, **attributes: object
+        self, op: str, inputs: Sequence[str], count: int, **attributes: Any
     ) -> list[str]:
         name = self._fresh(op)
         outputs = [name] if count == 1 else [f"{name}.{i}" for i in range(count)]

@@ -6,25 +6,28 @@ is taken within rounds.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from luthier.bench.answers import compare
 
-__all__ = ["Engine", "race"]
+__all__ = ["RTOL", "Engine", "Racer", "burst", "median_interval", "race"]
 
 BURST_SECONDS = 0.05
 """A burst has as many runs as fit, at least MIN_RUNS."""
 MIN_RUNS = 2
-GAP_SECONDS = 0.01
-"""Pause before a burst: longer than the threads of an idle engine spin."""
+MIN_ROUNDS = 6
+"""Fewer have no 95 % interval of their median."""
 RTOL = 1e-3
 """Largest difference of two engines' answers, relative to the output's range."""
+
+Outputs = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,78 +35,127 @@ class Engine:
     """Something that runs a model: `run` computes all outputs, in the model's order."""
 
     name: str
-    run: Callable[[], Sequence[np.ndarray]]
+    run: Callable[[], Outputs]
     version: str = ""
 
 
-def race(engines: Sequence[Engine], rounds: int, flops: float = 0) -> list[dict[str, Any]]:
-    """Measure engines side by side; the first one is compared with all others.
+class Racer(Protocol):
+    """An engine that is timed, here or in another process."""
 
-    Answers are compared before anything is timed. An engine that differs is timed, too, and its
-    row says so.
+    name: str
+    version: str
+    answer: Outputs
+
+    def burst(self, count: int) -> list[float]:
+        """Seconds of `count` runs in a row, after one that wakes the engine up."""
+
+
+def burst(
+    run: Callable[[], object], count: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Seconds of `count` runs in a row, after one that is not timed."""
+    run()
+    found = []
+    for _ in range(count):
+        begin = clock()
+        run()
+        found.append(clock() - begin)
+    return found
+
+
+def race(
+    racers: Sequence[Racer],
+    rounds: int,
+    flops: float = 0,
+    seconds: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[dict[str, Any]]:
+    """Measure engines side by side; the first one is what ratios are taken to.
+
+    Answers are compared with each other, too. An engine that differs is timed like all others, and
+    its row says so.
 
     Parameters
     ----------
-    engines : sequence of Engine
+    racers : sequence of Racer
     rounds : int
     flops : float
         Floating-point operations of one run; 0 if unknown.
+    seconds : float
+        No round begins later than this, but `MIN_ROUNDS` are made (or `rounds`, if fewer).
+    clock : callable
 
     Returns
     -------
     list of dict
         For each engine: name, version, median, p90 and best seconds, number of runs, gflops,
-        ratio (the engine's time over the first one's, the median over rounds), differs, reason.
+        ratio (the engine's time over the first one's, the median over rounds), lo and hi (its 95 %
+        interval), differs (from the first one), reason, disagrees (names of engines whose answers
+        are others).
     """
-    answers = [engine.run() for engine in engines]
-    reasons = [_difference(answer, answers[0]) for answer in answers]
-    runs = [_burst_length(engine) for engine in engines]
-    times: list[list[list[float]]] = [[] for _ in engines]
-    for _ in range(rounds):
-        for engine, count, rows in zip(engines, runs, times, strict=True):
-            rows.append(_burst(engine, count))
-    base = [statistics.median(burst) for burst in times[0]]
+    begin = clock()
+    answers = [racer.answer for racer in racers]
+    reasons = [[_difference(mine, theirs) for theirs in answers] for mine in answers]
+    runs = [_burst_length(racer) for racer in racers]
+    times: list[list[list[float]]] = [[] for _ in racers]
+    least = min(rounds, MIN_ROUNDS)
+    while len(times[0]) < least or (len(times[0]) < rounds and clock() - begin < seconds):
+        for racer, count, rows in zip(racers, runs, times, strict=True):
+            rows.append(racer.burst(count))
+    base = [statistics.median(row) for row in times[0]]
     table = []
-    for engine, rows, reason in zip(engines, times, reasons, strict=True):
-        flat = [t for burst in rows for t in burst]
+    for racer, rows, others in zip(racers, times, reasons, strict=True):
+        flat = [t for row in rows for t in row]
         median = statistics.median(flat)
-        medians = (statistics.median(burst) for burst in rows)
+        ratios = [statistics.median(row) / b for row, b in zip(rows, base, strict=True)]
+        lo, hi = median_interval(ratios)
         table.append(
             {
-                "name": engine.name,
-                "version": engine.version,
+                "name": racer.name,
+                "version": racer.version,
                 "median": median,
                 "p90": float(np.quantile(flat, 0.9)),
                 "best": min(flat),
+                "rounds": len(rows),
                 "runs": len(flat),
                 "gflops": flops / median / 1e9,
-                "ratio": statistics.median(m / b for m, b in zip(medians, base, strict=True)),
-                "differs": bool(reason),
-                "reason": reason,
+                "ratio": statistics.median(ratios),
+                "lo": lo,
+                "hi": hi,
+                "differs": bool(others[0]),
+                "reason": others[0],
+                "disagrees": [r.name for r, o in zip(racers, others, strict=True) if o],
             }
         )
     return table
 
 
-def _burst_length(engine: Engine) -> int:
-    begin = time.perf_counter()
-    engine.run()
-    return max(MIN_RUNS, int(BURST_SECONDS / max(time.perf_counter() - begin, 1e-9)))
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a median, from order statistics; the whole range of fewer than six values.
+
+    Source: the sign test's, J. Hettmansperger and J. McKean, Robust Nonparametric Statistical
+    Methods (1998), 1.3.
+
+    Examples
+    --------
+    >>> median_interval([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    (2, 8)
+    """
+    ordered, n = sorted(values), len(values)
+    outside, tail = 0, (1 - confidence) / 2
+    below = 1 / 2**n  # of n values, the probability that just `outside` lie under the median
+    while below + math.comb(n, outside + 1) / 2**n <= tail:
+        outside += 1
+        below += math.comb(n, outside) / 2**n
+    return ordered[outside], ordered[n - 1 - outside]
 
 
-def _burst(engine: Engine, count: int) -> list[float]:
-    """Seconds of `count` runs in a row, after one that wakes the engine up."""
-    time.sleep(GAP_SECONDS)
-    engine.run()
-    found = []
-    for _ in range(count):
-        begin = time.perf_counter()
-        engine.run()
-        found.append(time.perf_counter() - begin)
-    return found
+def _burst_length(racer: Racer) -> int:
+    (seconds,) = racer.burst(1)
+    return max(MIN_RUNS, int(BURST_SECONDS / max(seconds, 1e-9)))
 
 
-def _difference(got: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> str:
+def _difference(got: Outputs, expected: Outputs) -> str:
     """What differs between two engines' answers, or nothing."""
     if len(got) != len(expected):
         return f"{len(got)} outputs, not {len(expected)}"

@@ -23,7 +23,7 @@ __all__ = ["MODELS", "build", "cached", "write"]
 
 SIZE = 224
 CLASSES = 1000
-VERSION = 1
+VERSION = 2
 """Part of the cache's name; to be raised by whatever changes a network or its weights."""
 
 

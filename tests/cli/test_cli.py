@@ -242,32 +242,92 @@ def test_records_that_cannot_be_read_are_named(call: Callable, model: Path) -> N
 
 def test_bench(call: Callable, model: Path) -> None:
     folder = model.parent
-    code, out, _ = call(
+    words = [
         *("bench", model, "--shape", "x=1,3,8,8", "--rounds", 1, "--threads", "1,2"),
         *("--compare", "untuned,onnxruntime", "--json", folder / "b.json"),
         *("--report", folder / "b.html"),
-    )
+    ]
+    code, out, _ = call(*words)
     assert code == 0 and "GFLOP/s" in out
-    results = json.loads((folder / "b.json").read_text())["results"]
-    assert [r["threads"] for r in results] == [1, 2]
-    for result in results:
+    assert "threads 2: geometric mean of time ratios: untuned" in out
+    document = json.loads((folder / "b.json").read_text())
+    assert document["tolerance"] == 1e-3 and document["cpu"]
+    assert [r["threads"] for r in document["results"]] == [1, 2]
+    for result in document["results"]:
         names = [engine["name"] for engine in result["engines"]]
         assert names == ["luthier", "untuned", "onnxruntime"]
-        assert not any(engine["differs"] for engine in result["engines"])
-        assert all(0 < e["best"] <= e["median"] <= e["p90"] for e in result["engines"])
+        for e in result["engines"]:
+            assert not e["differs"] and not e["disagrees"]
+            assert 0 < e["best"] <= e["median"] <= e["p90"]
+            assert e["lo"] <= e["ratio"] <= e["hi"]
+            assert e["memory"] is None or e["memory"] > 0
     page = (folder / "b.html").read_text()
     assert "onnxruntime" in page and "{{" not in page
 
+    code, again, _ = call(*words, "--resume")  # finds all done
+    assert (code, again) == (0, out)
+    assert json.loads((folder / "b.json").read_text())["results"] == document["results"]
+
+
+def test_bench_resumes_its_own_files_only(call: Callable, model: Path) -> None:
+    other = model.with_suffix(".json")
+    other.write_text("{}")
+    message = one_error(call("bench", model, "--json", other, "--resume"))
+    assert "not written by luthier bench" in message
+    assert "--resume needs --json FILE" in one_error(call("bench", model, "--resume"))
+
 
 def test_bench_goes_on_without_an_engine(
-    call: Callable, model: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
+    (tmp_path / "openvino.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path)
     code, out, err = call(
         "bench", model, "--shape", "x=1,3,8,8", "--rounds", 1, "--compare", "openvino"
     )
     assert code == 0 and "luthier" in out
     assert err == "luthier: openvino is not installed: pip install openvino\n"
+    assert "openvino is not installed" in out.splitlines()[2]
+
+
+def test_bench_goes_on_after_a_crash(
+    call: Callable, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that dies in its second run: when it is timed, not when it is opened."""
+    (tmp_path / "onnxruntime.py").write_text(
+        "import os\n"
+        "class SessionOptions: pass\n"
+        "class InferenceSession:\n"
+        "    runs = 0\n"
+        "    def __init__(self, *_, **__): pass\n"
+        "    def run(self, *_):\n"
+        "        self.runs += 1\n"
+        "        return [] if self.runs < 3 else os._exit(7)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("--shape", "x=1,3,8,8", "--rounds", 1, "--compare", "onnxruntime,untuned")
+    code, out, err = call("bench", model, *words)
+    assert code == 0
+    assert err == "luthier: onnxruntime: crashed (exit code 7)\n"
+    engines = [line.split()[2] for line in out.splitlines()[1:4]]
+    assert engines == ["luthier", "untuned", "-"]
+
+
+def test_bench_goes_on_after_a_model(call: Callable, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x08 this is no model")
+    words = ("--shape", "x=1,3,8,8", "--rounds", 1)
+    code, out, err = call("bench", broken, model, *words)
+    assert code == 2
+    assert out.splitlines()[1].startswith("small")
+    assert "broken.onnx" in err and err.count("\n") == 1
+
+
+def test_models_of_the_zoo(call: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, _ = call("inspect", "zoo:squeezenet1_1")
+    assert code == 0 and "0.698 GFLOP" in out
+    assert "no model 'vgg' in the zoo, choose from" in one_error(call("inspect", "zoo:vgg"))
 
 
 # -- start-up and help ---------------------------------------------------------------------------

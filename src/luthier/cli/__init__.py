@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from luthier.cli import bench, cpu, inspect, records, run, tune
+from luthier.cli.common import complain
 from luthier.errors import LuthierError
 
 __all__ = ["main", "main_tune"]
@@ -27,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, as every other error."""
 
     def error(self, message: str) -> NoReturn:
-        _complain(f"{message} (see {self.prog} --help)")
+        complain(f"{message} (see {self.prog} --help)")
         raise SystemExit(2)
 
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LuthierError as error:
         if args.debug:
             raise
-        _complain(str(error))
+        complain(str(error))
         return 2
     except BrokenPipeError:  # the reader has seen enough, as in `luthier inspect model | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,17 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}")
+        complain(f"{where}{error.strerror or error}")
         return 2
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return 130
 
 
 def main_tune(argv: Sequence[str] | None = None) -> int:
     """The console script ``tune``: ``luthier tune`` under a name of its own."""
     return main(["tune", *(sys.argv[1:] if argv is None else argv)])
-
-
-def _complain(message: str) -> None:
-    print(f"luthier: error: {' '.join(message.split())}", file=sys.stderr)

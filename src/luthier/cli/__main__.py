@@ -4,4 +4,5 @@ import sys
 
 from luthier.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # and not where `luthier bench` starts processes from this one
+    sys.exit(main())

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.cli import common
-from luthier.errors import ArgumentError
+from luthier.errors import ArgumentError, LuthierError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from luthier.bench.rounds import Engine
 
 HELP = "measure models, beside other engines if wanted"
 
@@ -36,7 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", metavar="N", type=common.positive, default=15, help="interleaved rounds"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results as JSON")
+    parser.add_argument(
+        "--seconds",
+        metavar="TIME",
+        type=common.duration,
+        default=math.inf,
+        help="such as 10s; no rounds are begun later than this after a model's first",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the results as JSON, after each model"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what the file of --json has, and do the rest"
+    )
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="write a report")
     common.add_shapes(parser)
     common.add_records(parser)
@@ -50,52 +71,108 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError(
             f"unknown engines {', '.join(unknown)}, choose from: untuned, {', '.join(peers.PEERS)}"
         )
+    if args.resume and not args.json:
+        raise ArgumentError("--resume needs --json FILE")
     if args.report:
         report.require_jinja()
-    results = [_race(path, threads, args) for path in args.models for threads in args.threads]
+    results: list[dict[str, Any]] = []
+    if args.resume and args.json.exists():
+        results = report.read_json(args.json)["results"]
+    failures: list[LuthierError] = []
+    for path in args.models:
+        for threads in args.threads:
+            try:
+                _add(results, path, threads, args)
+            except LuthierError as error:
+                failures.append(error)
+                break  # it is the model's error, whatever the threads
+            if args.json:
+                report.write_json(report.document(results), args.json)
     document = report.document(results)
-    if args.json:
-        report.write_json(document, args.json)
     if args.report:
         report.write_html(document, args.report)
-    common.print_table(report.COLUMNS, report.rows(document))
-    return 1 if any(engine["differs"] for r in results for engine in r["engines"]) else 0
+    if results:
+        common.print_table(report.COLUMNS, report.rows(document))
+        print("", *report.summary_lines(document), sep="\n")
+    for failure in failures[:-1]:
+        common.complain(str(failure))
+    if failures:
+        raise failures[-1]
+    return 1 if any(e["disagrees"] for r in results for e in r["engines"]) else 0
 
 
-def _race(path: Path, threads: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure one model with one number of threads."""
-    from luthier.bench import peers, rounds
+def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> None:
+    """Measure one model with one number of threads, unless the results have it."""
+    from luthier.bench import peers
     from luthier.feeds import example_feeds
     from luthier.kernels.cpu import native_target
     from luthier.model import Model
-    from luthier.session import InferenceSession
     from luthier.tuner import extract
 
     model = Model(path)
     feeds = example_feeds(model, dict(args.shape))
-    flops = sum(t.weight * t.workload.flops for t in extract(model.specialise(feeds), threads))
-
-    def session(records: Path | str | None) -> rounds.Engine:
-        own = InferenceSession(model, num_threads=threads, records=records)
-        name = "untuned" if records is None else "luthier"
-        return rounds.Engine(name, lambda: own.run(None, feeds))
-
-    engines, absent = [session(args.records or "default")], {}
-    for name in args.compare:
-        try:
-            engines.append(
-                session(None) if name == "untuned" else peers.open_peer(name, path, feeds, threads)
-            )
-        except peers.UnavailableError as error:
-            absent[name] = str(error)
-            print(f"luthier: {error}", file=sys.stderr)
-    return {
-        "model": f"{path.parent.name}/{path.name}",
+    identity = {
+        "model": path.parent.name if path.stem == "model" else path.stem,
         "digest": model.digest,
         "threads": threads,
-        "shapes": {name: array.shape for name, array in feeds.items()},
-        "flops": flops,
+        "shapes": {name: list(array.shape) for name, array in feeds.items()},
         "device": native_target().fingerprint,
-        "engines": rounds.race(engines, args.rounds, flops),
-        "absent": absent,
+        "compare": args.compare,
     }
+    if any(identity.items() <= result.items() for result in results):
+        return
+    flops = sum(t.weight * t.workload.flops for t in extract(model.specialise(feeds), threads))
+    del model  # engines have the machine's memory to themselves
+    openers: dict[str, Callable[[], Engine]] = {
+        "luthier": partial(_open_luthier, path, feeds, threads, args.records or "default")
+    }
+    for name in args.compare:
+        openers[name] = (
+            partial(_open_luthier, path, feeds, threads, None)
+            if name == "untuned"
+            else partial(peers.open_peer, name, path, feeds, threads)
+        )
+    engines, absent = _race(openers, args.rounds, flops, args.seconds)
+    results.append(identity | {"flops": flops, "engines": engines, "absent": absent})
+
+
+def _race(
+    openers: dict[str, Callable[[], Engine]], rounds: int, flops: int, seconds: float
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The engines' results; and why the others have none. An engine may fail at any time."""
+    from luthier.bench.peers import UnavailableError
+    from luthier.bench.remote import Remote
+    from luthier.bench.rounds import race
+
+    absent: dict[str, str] = {}
+    with ExitStack() as stack:
+        racers: dict[str, Remote] = {}
+        while True:
+            name = ""
+            try:
+                for name, opener in openers.items():
+                    if name not in absent and name not in racers:
+                        racers[name] = stack.enter_context(Remote(name, opener))
+                engines = race(list(racers.values()), rounds, flops, seconds)
+                for engine in engines:
+                    name = engine["name"]
+                    engine["memory"] = racers[name].memory()
+                return engines, absent
+            except UnavailableError as failure:
+                name = next((n for n, racer in racers.items() if racer.failed), name)
+                if name == "luthier":
+                    raise LuthierError(str(failure)) from None
+                racers.pop(name, None)
+                absent[name] = str(failure)
+                print(f"luthier: {failure}", file=sys.stderr)
+
+
+def _open_luthier(
+    path: Path, feeds: dict[str, np.ndarray], threads: int, records: Path | str | None
+) -> Engine:
+    import luthier
+    from luthier.bench.rounds import Engine
+
+    session = luthier.InferenceSession(path, num_threads=threads, records=records)
+    name = "untuned" if records is None else "luthier"
+    return Engine(name, lambda: session.run(None, feeds), luthier.__version__)

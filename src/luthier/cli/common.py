@@ -17,6 +17,7 @@ __all__ = [
     "add_records",
     "add_shapes",
     "add_threads",
+    "complain",
     "duration",
     "model",
     "positive",
@@ -98,6 +99,11 @@ def add_records(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    print(f"luthier: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
