@@ -1,4 +1,4 @@
-/* The transposing copy of 4-byte elements, square by square in registers. */
+/* The transposing copy of 4-byte elements: square by square in registers, or a few columns interleaved. */
 #include "simd/simd.h"
 #include "tensor/copy.h"
 
@@ -67,6 +67,29 @@ void LT_FN(lt_copy_transpose)(void *context, int64_t begin, int64_t end) {
         else
           copy_square(from, to, x_step, y_step, rows < LT_VL ? rows : LT_VL, cols < LT_VL ? cols : LT_VL);
       }
+  }
+}
+
+/* y[r][c] = x[c][r] where y has all its N columns dense: the compiler interleaves vectors. */
+LT_INLINE void interleave(const float *restrict x, float *restrict y, int64_t x_step, int64_t rows, const int N) {
+  for (int64_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+    for (int c = 0; c < N; c++) y[r * N + c] = x[c * x_step + r];
+  }
+}
+
+void LT_FN(lt_copy_interleave)(void *context, int64_t begin, int64_t end) {
+  const lt_copy_job *job = context;
+  const int64_t x_step = job->nest.stride[LT_COPY_X][job->nest.rank - 1];
+  for (int64_t unit = begin; unit < end; unit++) {
+    const lt_copy_block block = lt_copy_find_block(job, unit);
+    const float *x = (const float *)job->x + block.x;
+    float *y = (float *)job->y + block.y;
+    switch (block.cols) {
+      case 2: interleave(x, y, x_step, block.rows, 2); break;
+      case 3: interleave(x, y, x_step, block.rows, 3); break;
+      default: interleave(x, y, x_step, block.rows, 4); break;
+    }
   }
 }
 

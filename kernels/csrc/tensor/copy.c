@@ -6,6 +6,7 @@
 #include "tensor/bits.h"
 
 LT_PARTS(lt_copy_transpose);
+LT_PARTS(lt_copy_interleave);
 
 /* Two loops change places. */
 static void swap_loops(lt_nest *nest, int i, int j) {
@@ -105,6 +106,14 @@ static void copy_part(void *context, int64_t begin, int64_t end) {
   }
 }
 
+static lt_part_fn *transpose_kernel(const lt_copy_job *job, int64_t isa) {
+  const lt_nest *nest = &job->nest;
+  const int64_t rows = nest->dim[nest->rank - 2], cols = nest->dim[nest->rank - 1];
+  if (job->size != 4) return transpose_part;
+  if (cols >= 2 && cols <= 4 && nest->stride[LT_COPY_Y][nest->rank - 2] == cols) return lt_copy_interleave_parts[isa];
+  return rows < LT_COPY_NARROW || cols < LT_COPY_NARROW ? transpose_part : lt_copy_transpose_parts[isa];
+}
+
 int64_t lt_copy_work(const void *args) {
   (void)args;
   return 0;
@@ -133,8 +142,6 @@ int lt_copy_run(const void *args) {
   job.row_blocks = (rows + job.block_rows - 1) / job.block_rows;
   job.col_blocks = (cols + LT_COPY_BLOCK_COLS - 1) / LT_COPY_BLOCK_COLS;
   const int64_t units = nest->count / rows / cols * job.row_blocks * job.col_blocks;
-  const bool narrow = rows < LT_COPY_NARROW || cols < LT_COPY_NARROW;
-  lt_part_fn *part = a->size == 4 && !narrow ? lt_copy_transpose_parts[a->isa] : transpose_part;
-  lt_split(a->threads, units, nest->count / units, part, &job);
+  lt_split(a->threads, units, nest->count / units, transpose_kernel(&job, a->isa), &job);
   return LT_OK;
 }
