@@ -4,7 +4,8 @@ QLinearConv and QLinearMatMul have their operands in the same places: x, scale, 
 zero; scale and zero of the result; bias. Passes add to them (see docs/design/architecture.md):
 
 - `residual`: five more inputs, a tensor r of the result's shape with scale and zero, and scale and
-  zero of the sum, which is computed from the rounded result as QLinearAdd computes it;
+  zero of the sum, which is computed from the rounded result as QLinearAdd computes it, with r as
+  its second operand, or as its first one if there is `residual_first`;
 - `clamp` and `sum_clamp`: two numbers each, the range of the result and of the sum;
 - `table`: 256 entries, one of which is taken for each byte of the result, last of all.
 """
@@ -66,7 +67,10 @@ def _finish(node: Node, acc: np.ndarray, arrays: Arrays, w_scale: np.ndarray) ->
         r_scale, r_zero = pair(arrays, 10, r.dtype)
         sum_scale, sum_zero = pair(arrays, 12, r.dtype)
         ratios = scale / sum_scale, r_scale / sum_scale
-        y = quant_math.add(y, zero, ratios[0], r, r_zero, ratios[1], sum_zero, a.get("sum_clamp"))
+        first, second = (y, zero, ratios[0]), (r, r_zero, ratios[1])
+        if a.get("residual_first"):
+            first, second = second, first
+        y = quant_math.add(*first, *second, sum_zero, a.get("sum_clamp"))
     return y if a.get("table") is None else quant_math.look_up(y, a["table"])
 
 

@@ -140,7 +140,18 @@ def _compute_binary(node: Node, arrays: Arrays) -> list[np.ndarray]:
     if node.op == "QLinearMul":
         ratio = a_scale * b_scale / scale
         return [quant_math.multiply(a, a_zero, b, b_zero, ratio, zero, clamp)]
-    return [quant_math.add(a, a_zero, a_scale / scale, b, b_zero, b_scale / scale, zero, clamp)]
+    first, second = (a, a_zero, a_scale / scale), (b, b_zero, b_scale / scale)
+    if _stays(a.shape, b.shape):
+        first, second = second, first
+    return [quant_math.add(*first, *second, zero, clamp)]
+
+
+def _stays(shape: Shape, other: Shape) -> bool:
+    """Whether a tensor of `shape` is broadcast along the innermost axis that is longer than 1."""
+    rank = max(len(shape), len(other))
+    pairs = zip((*[1] * rank, *shape)[-rank:], (*[1] * rank, *other)[-rank:], strict=True)
+    mine, its = next((p for p in reversed(list(pairs)) if p != (1, 1)), (1, 1))
+    return mine < its
 
 
 def _unary(node: Node) -> list[TensorType]:

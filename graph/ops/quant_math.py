@@ -97,11 +97,31 @@ def add(
     zero: np.ndarray,
     clamp: Any = None,
 ) -> np.ndarray:
-    """The sum of two quantised tensors; a ratio is a tensor's scale over the sum's."""
+    """The sum of two quantised tensors; a ratio is a tensor's scale over the sum's.
+
+    The arithmetic is that of docs/adr/0005-quantised-sums-as-onnx-runtime.md, in which the two
+    operands are not exchangeable.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        left = (_int(a) - _int(a_zero)).astype(_F32) * a_ratio
-        right = (_int(b) - _int(b_zero)).astype(_F32) * b_ratio
-        return _saturate(left + right, _int(zero), zero.dtype, clamp)
+        offset = _F32(zero) - _fused(a_ratio, a_zero, b_ratio * _F32(b_zero))
+        return _saturate(_fused(a, a_ratio, _fused(b, b_ratio, offset)), 0, zero.dtype, clamp)
+
+
+def _fused(a: Any, b: Any, c: Any) -> np.ndarray:
+    """``a b + c`` of float32 numbers, rounded once.
+
+    The product is exact in float64; the sum is rounded to odd there, so that rounding it again to
+    float32 gives what one rounding would (Boldo and Melquiond, Emulation of FMA and correctly
+    rounded sums: proved algorithms using rounding to odd, 2008).
+    """
+    product, c = np.asarray(a, np.float64) * np.asarray(b, np.float64), np.asarray(c, np.float64)
+    total = np.atleast_1d(product + c)
+    part = total - product
+    error = (product - (total - part)) + (c - part)
+    even = (total.view(np.int64) & 1) == 0
+    odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
+    result = np.where((error != 0) & even, odd, total).astype(_F32)
+    return result.reshape(np.broadcast_shapes(product.shape, c.shape))
 
 
 def multiply(

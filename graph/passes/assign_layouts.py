@@ -21,13 +21,16 @@ from typing import Any
 import numpy as np
 
 from luthier.graph.ir import Graph, Node, Value
+from luthier.graph.passes.quantised import MICROSOFT
 from luthier.graph.passes.rewrite import Rewriter, ints_of
+from luthier.graph.passes.widen_conv1d import WINDOWED
 
 TO_NHWC = (0, 2, 3, 1)
 TO_NCHW = (0, 3, 1, 2)
 _PHYSICAL = TO_NCHW  # where each axis of NCHW lies in NHWC
 
-_BOUND = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+_BOUND = {**WINDOWED, MICROSOFT: (*WINDOWED[MICROSOFT], "QLinearGlobalAveragePool")}
+_OWN = ("LookUp", "Silu")
 _UNARY = frozenset(
     "Abs Cast Ceil Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log "
     "Neg Not Reciprocal Relu Round Selu Sigmoid Sign Silu Sin Softplus Softsign Sqrt Tanh "
@@ -55,11 +58,12 @@ def run(graph: Graph) -> bool:
 
 
 def _is_bound(node: Node) -> bool:
-    if node.domain or len(node.outputs) != 1 or len(node.output.shape) != 4:
+    if len(node.outputs) != 1 or len(node.output.shape) != 4:
         return False
-    if node.op == "Resize":
+    if node.op == "Resize" and not node.domain:
         return node.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize"
-    return node.op in _BOUND and "pads" in node.attrs
+    resolved = "pads" in node.attrs or node.op == "QLinearGlobalAveragePool"
+    return node.op in _BOUND.get(node.domain, ()) and resolved
 
 
 class _Walk:
@@ -82,12 +86,16 @@ class _Walk:
         """Let `node` compute the twin of its result, if that is possible and wanted."""
         if node.op == "Transpose" and not node.domain:
             return self._transpose(node)
-        if _is_bound(node):
+        if _is_bound(node) and "layout" not in node.attrs:
             return (self._resize if node.op == "Resize" else self._bound)(node)
         if not any(v in self.twins for v in node.inputs if v is not None):
             return False
-        if node.domain == "luthier" or (not node.domain and node.op in _UNARY):
+        if (node.domain == "luthier" and node.op in _OWN) or (
+            not node.domain and node.op in _UNARY
+        ):
             return self._unary(node)
+        if node.domain == MICROSOFT and node.op in ("QLinearAdd", "QLinearMul"):
+            return self._quantised_binary(node)
         rule = None if node.domain else _FOLLOWERS.get(node.op)
         return rule is not None and rule(self, node)
 
@@ -119,6 +127,9 @@ class _Walk:
         node.attrs = attrs
         twins = []
         for value in node.outputs:
+            if len(value.shape) != 4:  # scale and zero point of a DynamicQuantizeLinear
+                twins.append(value)
+                continue
             shape = tuple(value.shape[p] for p in TO_NHWC)
             twin = Value(self.rw.name(value.name + ".nhwc"), value.dtype, shape, producer=node)
             self.twins[value] = twin
@@ -133,8 +144,9 @@ class _Walk:
     def _bound(self, node: Node) -> bool:
         inputs: list[Value | None] = [self._to_nhwc(node.inputs[0]), *node.inputs[1:]]
         if node.attrs.get("residual"):
-            inputs[-1] = self._to_nhwc(node.inputs[-1])
-        for value in inputs[1:3]:
+            at = 9 if node.op == "QLinearConv" else len(inputs) - 1
+            inputs[at] = self._to_nhwc(node.inputs[at])
+        for value in inputs[1:9]:
             self._to_nchw(value)
         return self._give(node, inputs, {**node.attrs, "layout": "NHWC"})
 
@@ -163,6 +175,15 @@ class _Walk:
         if len(node.output.shape) != 4 or None in node.inputs:
             return False
         return self._give(node, [self._operand(v) for v in node.inputs], node.attrs)
+
+    def _quantised_binary(self, node: Node) -> bool:
+        """The tensors are inputs 0 and 3; what is with them is for whole tensors."""
+        if len(node.output.shape) != 4:
+            return False
+        inputs: list[Value | None] = list(node.inputs)
+        for i in (0, 3):
+            inputs[i] = self._operand(node.inputs[i])
+        return self._give(node, inputs, node.attrs)
 
     def _operand(self, value: Value) -> Value:
         """An operand of a broadcasting operator whose result is four-dimensional."""
@@ -196,6 +217,11 @@ class _Walk:
         axis = _PHYSICAL[node.attrs.get("axis", 1) % 4]
         inputs = [self._to_nhwc(node.inputs[0]), *node.inputs[1:]]
         return self._give(node, inputs, {**node.attrs, "axis": axis})
+
+    def _quantise_dynamic(self, node: Node) -> bool:
+        return len(node.inputs[0].shape) == 4 and self._give(
+            node, [self._to_nhwc(node.inputs[0])], node.attrs
+        )
 
     def _slice(self, node: Node) -> bool:
         starts = ints_of(node.inputs[1])
@@ -255,6 +281,7 @@ class _Walk:
 _FOLLOWERS: dict[str, Callable[[_Walk, Node], bool]] = {
     "Concat": _Walk._concat,
     "DequantizeLinear": _Walk._quantise,
+    "DynamicQuantizeLinear": _Walk._quantise_dynamic,
     "LogSoftmax": _Walk._one_axis,
     "Pad": _Walk._pad,
     "QuantizeLinear": _Walk._quantise,

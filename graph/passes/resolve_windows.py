@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from luthier.graph.ir import Graph, Node
 from luthier.graph.ops.conv import conv_window, transposed_window
 from luthier.graph.ops.pool import pool_window
+from luthier.graph.ops.quant import quantised_pool_window
 from luthier.graph.ops.window import Window
 from luthier.graph.passes.rewrite import Rewriter
 
 
 def run(graph: Graph) -> bool:
-    """Give Conv, ConvTranspose, MaxPool and AveragePool explicit window attributes.
+    """Give convolutions and pools, the quantised ones too, explicit window attributes.
 
     Afterwards ``kernel_shape``, ``strides``, ``dilations``, ``pads`` (all begins, then all ends:
     top, left, bottom, right) and, for convolutions, ``group`` are present, ``auto_pad`` and
     ``output_shape`` are not, and ``ceil_mode`` only where padding cannot express it.
     """
     rw = Rewriter(graph)
-    for node in rw.nodes(*_RESOLVED):
-        attrs = _RESOLVED[node.op](node)
-        if attrs is not None and attrs != node.attrs:
-            node.attrs = attrs
-            rw.changed = True
+    for domain, rules in _RESOLVED.items():
+        for node in rw.nodes(*rules, domain=domain):
+            _resolve(rw, node, rules[node.op](node))
     return rw.finish()
+
+
+def _resolve(rw: Rewriter, node: Node, attrs: dict[str, Any] | None) -> None:
+    if attrs is not None and attrs != node.attrs:
+        node.attrs = attrs
+        rw.changed = True
+
+
+def _quantised_conv(node: Node) -> dict[str, Any]:
+    window = conv_window(node, 3)
+    return {**_common(node, window), "group": node.attrs.get("group", 1)}
+
+
+def _quantised_pool(node: Node) -> dict[str, Any]:
+    return _common(node, quantised_pool_window(node))
 
 
 def _conv(node: Node) -> dict[str, Any]:
@@ -73,9 +88,15 @@ def _pad_to_ceil(attrs: dict[str, Any], image: tuple[int, ...], result: tuple[in
         pads[rank + i] = min(max(pads[rank + i], least), least + stride - 1)
 
 
-_RESOLVED = {
-    "AveragePool": _pool,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "MaxPool": _pool,
+_RESOLVED: dict[str, dict[str, Callable[[Node], dict[str, Any] | None]]] = {
+    "": {
+        "AveragePool": _pool,
+        "Conv": _conv,
+        "ConvInteger": _conv,
+        "ConvTranspose": _conv_transpose,
+        "MaxPool": _pool,
+        "QLinearConv": _quantised_conv,
+    },
+    "com.microsoft": {"QLinearAveragePool": _quantised_pool},
+    "luthier": {"ConvIntegerToFloat": _conv},
 }

@@ -45,10 +45,10 @@ class Rewriter:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def nodes(self, *ops: str) -> Iterator[Node]:
-        """The nodes present when the walk began and still alive, of these ai.onnx operators."""
+    def nodes(self, *ops: str, domain: str = "") -> Iterator[Node]:
+        """The nodes present when the walk began and still alive, of these operators."""
         for node in list(self.graph.nodes):
-            if node not in self._gone and not node.domain and (not ops or node.op in ops):
+            if node not in self._gone and node.domain == domain and (not ops or node.op in ops):
                 yield node
 
     def readers(self, value: Value) -> list[Node]:

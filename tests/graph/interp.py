@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 import luthier.onnx_frontend  # noqa: F401  (stands behind luthier.graph.reference)
-from luthier.graph import reference
+from luthier.graph import ops, reference
 from luthier.graph.ir import Graph, Node
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -40,17 +40,22 @@ def run(graph: Graph, *feeds: np.ndarray) -> list[np.ndarray]:
 
 
 def random_feeds(graph: Graph, seed: int = 0) -> list[np.ndarray]:
-    """Normal floats, and small ints, for every input."""
+    """Normal floats, any bytes, and other small ints, for every input."""
     rng = np.random.default_rng(seed)
-    return [
-        rng.standard_normal(v.shape).astype(v.dtype)
-        if v.dtype.kind == "f"
-        else rng.integers(0, 2, v.shape).astype(v.dtype)
-        for v in graph.inputs
-    ]
+
+    def feed(v):
+        if v.dtype.kind == "f":
+            return rng.standard_normal(v.shape).astype(v.dtype)
+        least, end = (-128, 384) if v.dtype in (np.uint8, np.int8) else (0, 2)
+        return rng.integers(least, end, v.shape).astype(v.dtype)
+
+    return [feed(v) for v in graph.inputs]
 
 
 def _compute(node: Node, args: list) -> list:
+    info = ops.find(node)
+    if info is not None and info.whole:
+        return reference.evaluate(node, args)
     attrs = dict(node.attrs)
     name, params = attrs.pop("activation", None), attrs.pop("activation_params", None)
     residual = args.pop() if attrs.pop("residual", 0) else None
@@ -208,7 +213,8 @@ def _pool(attrs: dict, x: np.ndarray, average: bool) -> np.ndarray:
     axes = tuple(range(-rank, 0))
     positions = (..., *[slice(0, count) for count in counts])
     if not average:
-        image = _padded(_padded(x, pads, -np.inf), last, -np.inf)
+        least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        image = _padded(_padded(x, pads, least), last, least)
         return _windows(image, kernel, strides, dilations).max(axes)[positions]
     counted = _padded(np.ones_like(x), pads, 1.0 if attrs.get("count_include_pad") else 0.0)
     shares = _windows(_padded(counted, last), kernel, strides, dilations).sum(axes)

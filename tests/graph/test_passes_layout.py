@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import interp
+import numpy as np
 import pytest
 from graphs import Builder, assert_close, check_golden, check_rewrite, check_untouched
+from quantised_graphs import QuantisedBuilder
 
-from luthier.graph.passes import assign_layouts, cancel_transposes, drop_identities
+from luthier.graph.passes import (
+    assign_layouts,
+    cancel_transposes,
+    drop_identities,
+    fuse_quantised_epilogues,
+)
 
 WINDOW = {"strides": [1, 1], "dilations": [1, 1], "pads": [1, 1, 1, 1], "group": 1}
 
@@ -154,6 +161,41 @@ def attention_over_pixels():
     return b.done(conv(b, b.op("Add", y, z)), z)
 
 
+def quantised_maps():
+    """A chain on bytes between a float image and a quantised mean."""
+    b = QuantisedBuilder()
+    x = b.qconv(b.q(b.input("x", 1, 4, 6, 5)), 4, 3)
+    wide = b.ms("QLinearAdd", x, *b.by(), b.filters(4, 1, 1, dtype=np.uint8), *b.by(), *b.by())
+    y = b.op("LookUp", wide, domain="luthier", table=np.arange(256)[::-1].astype(np.uint8))
+    y = b.ms("QLinearAveragePool", y, *b.by(), *b.by(), kernel_shape=[2, 2], pads=[0] * 4)
+    return b.done(b.ms("QLinearGlobalAveragePool", y, *b.by(), *b.by()))
+
+
+def quantised_residual():
+    b = QuantisedBuilder()
+    x = b.bytes_input("x", 1, 4, 6, 5)
+    sums = b.ms("QLinearAdd", x, *b.by(), b.qconv(x, 4), *b.by(0.3, 120), *b.by())
+    graph = b.done(b.qconv(sums, 2))
+    assert fuse_quantised_epilogues.run(graph)
+    return graph
+
+
+def dynamically_quantised():
+    b = QuantisedBuilder()
+    x = conv(b, image(b))
+    q, scale, zero = b.op("DynamicQuantizeLinear", x, results=3)
+    operands = q, b.filters(5, 4, 3, 3), scale, b.scales(5), zero, None, b.weight(5)
+    return b.done(b.op("ConvIntegerToFloat", *operands, domain="luthier", **WINDOW))
+
+
+def pool_of_channels_last():
+    b = QuantisedBuilder()
+    y = b.qconv(b.bytes_input("x", 1, 4, 6, 5), 4)
+    y = b.op("Transpose", y, perm=[0, 2, 3, 1])
+    attrs = {"kernel_shape": [2, 2], "pads": [0] * 4, "layout": "NHWC"}
+    return b.done(b.ms("QLinearAveragePool", y, *b.by(), *b.by(), **attrs))
+
+
 def no_windows():
     b = Builder()
     x = b.input("x", 1, 2, 3, 4)
@@ -182,6 +224,10 @@ CASES = {
     flattened: 2,
     transposed_convolution: 2,
     attention_over_pixels: 4,
+    quantised_maps: 1,
+    quantised_residual: 2,
+    dynamically_quantised: 2,
+    pool_of_channels_last: 1,
 }
 """Graph -> Transposes left once the passes that cancel them have run."""
 

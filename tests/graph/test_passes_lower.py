@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from graphs import Builder, check_golden, check_rewrite, check_untouched, pairs, pass_name
+from quantised_graphs import QuantisedBuilder
 
 from luthier.graph.passes import (
     cancel_transposes,
@@ -204,6 +205,27 @@ def transposes_that_stay():
     )
 
 
+def quantised_windows():
+    b = QuantisedBuilder()
+    x = b.bytes_input("x", 1, 3, 6, 5)
+    w = b.filters(4, 3, 3, 3)
+    by = *b.by(), w, *b.by(0.1, 0, np.int8), *b.by()
+    y = b.op("QLinearConv", x, *by, auto_pad="SAME_UPPER", strides=[2, 2])
+    y = b.ms("QLinearAveragePool", y, *b.by(), *b.by(), kernel_shape=[2, 2], ceil_mode=1)
+    product = b.op("ConvInteger", x, w, pads=[1, 1, 0, 0])
+    scales = b.const(0.1), b.const(0.2)
+    return b.done(y, product, b.op("ConvIntegerToFloat", x, w, *scales, domain="luthier"))
+
+
+def quantised_conv1d():
+    b = QuantisedBuilder()
+    window = {"kernel_shape": [3], "strides": [1], "dilations": [1], "pads": [1, 1]}
+    x, w = b.bytes_input("x", 2, 3, 6), b.filters(4, 3, 3)
+    by = *b.by(), w, *b.by(0.1, 0, np.int8), *b.by()
+    y = b.op("QLinearConv", x, *by, group=1, **window)
+    return b.done(b.ms("QLinearAveragePool", y, *b.by(), *b.by(), **window))
+
+
 CASES = {
     cancel_transposes: [
         transposes_that_undo,
@@ -218,9 +240,9 @@ CASES = {
         gemm_full_addend,
         gemm_square_column_addend,
     ],
-    resolve_windows: [same_padding, ceil_mode, transposed_padding],
+    resolve_windows: [same_padding, ceil_mode, transposed_padding, quantised_windows],
     sink_transposes: [detector_heads, flattened_features],
-    widen_conv1d: [conv1d, fused_conv1d],
+    widen_conv1d: [conv1d, fused_conv1d, quantised_conv1d],
 }
 UNTOUCHED = {
     cancel_transposes: [transposes_that_move],
