@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import index
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +14,17 @@ from luthier.kernels import _kernels, cpu
 from luthier.kernels.workload import ACTIVATIONS
 
 __all__ = [
+    "byte_array",
+    "byte_map",
+    "byte_zero",
     "check_axis",
     "check_threads",
     "feature_map",
     "float_array",
+    "integer_bounds",
     "isa_number",
     "output_array",
+    "positive_scale",
     "resolve_activation",
     "window",
 ]
@@ -39,10 +46,55 @@ def float_array(name: str, value: np.ndarray, ranks: Sequence[int] | None = None
 
 def feature_map(name: str, value: np.ndarray, layout: str) -> np.ndarray:
     """A float32 feature map in NHWC, from `layout` "NCHW" or "NHWC"."""
+    return _nhwc(float_array(name, value, (4,)), layout)
+
+
+def _nhwc(value: np.ndarray, layout: str) -> np.ndarray:
     if layout not in ("NCHW", "NHWC"):
         raise ArgumentError(f"layout: expected 'NCHW' or 'NHWC', got {layout!r}")
-    value = float_array(name, value, (4,))
     return value if layout == "NHWC" else np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+
+
+def byte_array(name: str, value: np.ndarray, rank: int | None = None) -> np.ndarray:
+    """`value` as a contiguous array, if it is uint8 or int8, and of that rank."""
+    value = np.asarray(value)
+    if value.dtype not in (np.uint8, np.int8):
+        raise ArgumentError(f"{name}: expected uint8 or int8, got {value.dtype}")
+    if rank is not None and value.ndim != rank:
+        raise ArgumentError(f"{name}: expected rank {rank}, got {value.ndim}")
+    return np.require(value, requirements=["C", "A"])
+
+
+def positive_scale(name: str, value: float) -> float:
+    """`value`, if it is a positive finite float32."""
+    scale = float(np.float32(value))
+    if not (math.isfinite(scale) and scale > 0):
+        raise ArgumentError(f"{name}: expected a positive number, got {value}")
+    return scale
+
+
+def byte_zero(name: str, value: int, dtype: Any) -> int:
+    """`value`, if the type of bytes has it."""
+    info = np.iinfo(dtype)
+    if not info.min <= int(value) <= info.max:
+        raise ArgumentError(f"{name}: expected one of {np.dtype(dtype)}, got {value}")
+    return int(value)
+
+
+def integer_bounds(low: int | None, high: int | None, dtype: Any) -> tuple[int, int]:
+    """Bounds of integers: those of the type where they are None."""
+    info = np.iinfo(dtype)
+    low, high = info.min if low is None else low, info.max if high is None else high
+    if not info.min <= low <= high <= info.max:
+        raise ArgumentError(
+            f"low, high: expected bounds of {np.dtype(dtype)}, got {low} and {high}"
+        )
+    return low, high
+
+
+def byte_map(name: str, value: np.ndarray, layout: str) -> np.ndarray:
+    """A feature map of bytes in NHWC, from `layout` "NCHW" or "NHWC"."""
+    return _nhwc(byte_array(name, value, 4), layout)
 
 
 def resolve_activation(

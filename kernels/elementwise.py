@@ -26,6 +26,8 @@ __all__ = [
     "REDUCE_OPS",
     "UNARY_OPS",
     "binary",
+    "broadcast_shape",
+    "broadcast_slots",
     "cast",
     "layer_norm",
     "reduce",
@@ -184,12 +186,12 @@ def binary(
     compares = number >= BINARY_OPS.index("equal")
     if compares and activation not in (None, "none"):
         raise ArgumentError(f"activation: {op!r} has none, got {activation!r}")
-    shape = _broadcast(a.shape, b.shape)
+    shape = broadcast_shape(a.shape, b.shape)
     y = output_array(out, shape, np.dtype(np.bool_ if compares else np.float32))
     slots = {
         **_common(isa, num_threads),
         **_epilogue(activation, activation_params),
-        **_broadcast_slots(shape, a=a, b=b),
+        **broadcast_slots(shape, a=a, b=b),
         **{"op": number, "a": a, "b": b, "y": y},
     }
     _kernels.call("binary", slots)
@@ -227,10 +229,10 @@ def where(
             f"where: expected bool and two arrays of one dtype of 1, 2, 4 or 8 bytes, "
             f"got {c.dtype}, {a.dtype} and {b.dtype}"
         )
-    shape = _broadcast(c.shape, a.shape, b.shape)
+    shape = broadcast_shape(c.shape, a.shape, b.shape)
     y = np.empty(shape, a.dtype)
     slots = {
-        **_broadcast_slots(shape, c=c, a=a, b=b),
+        **broadcast_slots(shape, c=c, a=a, b=b),
         **{"c": c, "a": a, "b": b, "y": y, "size": a.itemsize},
         "threads": check_threads(num_threads),
     }
@@ -460,7 +462,8 @@ def _index(what: str, name: str, names: tuple[str, ...]) -> int:
     return names.index(name)
 
 
-def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that these broadcast to."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -468,7 +471,7 @@ def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         raise ArgumentError(f"the shapes {listed} do not broadcast") from None
 
 
-def _broadcast_slots(shape: tuple[int, ...], **operands: np.ndarray) -> dict[str, int]:
+def broadcast_slots(shape: tuple[int, ...], **operands: np.ndarray) -> dict[str, int]:
     """Loops over a dense result y and its operands."""
     strides = {name: broadcast_strides(v.shape, shape) for name, v in operands.items()}
     slots = loop_slots(shape, {**strides, "y": dense_strides(shape)})

@@ -2,7 +2,7 @@
  *
  *   vi                          LT_VL int32
  *   vi_load, vi_store           unaligned; vi_load_n, vi_store_n touch only the first n lanes
- *   vi_set1, vi_add, vi_sub, vi_mul (wrapping)
+ *   vi_set1, vi_add, vi_sub, vi_mul (wrapping); vi_xor
  *   vf_from_vi                  rounds to nearest even
  *   vi_from_vf                  rounds to nearest even; the value must fit
  *   vf_fused(a, b, c)           a b + c rounded once, also where vf_fma rounds twice
@@ -55,6 +55,7 @@ LT_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
 LT_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 LT_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 LT_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+LT_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 LT_INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
 LT_INLINE vi vi_from_vf(vf a) { return _mm512_cvtps_epi32(a); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
@@ -81,6 +82,7 @@ LT_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
 LT_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 LT_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 LT_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+LT_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 LT_INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 LT_INLINE vi vi_from_vf(vf a) { return _mm256_cvtps_epi32(a); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
@@ -109,6 +111,7 @@ LT_INLINE vi vi_set1(int32_t x) { return vdupq_n_s32(x); }
 LT_INLINE vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
 LT_INLINE vi vi_sub(vi a, vi b) { return vsubq_s32(a, b); }
 LT_INLINE vi vi_mul(vi a, vi b) { return vmulq_s32(a, b); }
+LT_INLINE vi vi_xor(vi a, vi b) { return veorq_s32(a, b); }
 LT_INLINE vf vf_from_vi(vi a) { return vcvtq_f32_s32(a); }
 LT_INLINE vi vi_from_vf(vf a) { return vcvtnq_s32_f32(a); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
@@ -148,6 +151,7 @@ LT_INLINE vi vi_set1(int32_t x) { return (vi){0, 0, 0, 0} + (uint32_t)x; }
 LT_INLINE vi vi_add(vi a, vi b) { return a + b; }
 LT_INLINE vi vi_sub(vi a, vi b) { return a - b; }
 LT_INLINE vi vi_mul(vi a, vi b) { return a * b; }
+LT_INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
 LT_INLINE vf vf_from_vi(vi a) { return __builtin_convertvector((vm)a, vf); }
 LT_INLINE vi vi_from_vf(vf a) { return (vi) __builtin_convertvector(vf_round(a), vm); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) {

@@ -56,11 +56,14 @@ enum lt_act {
   I(act) D(alpha) D(beta)                                                                          \
   I(isa) I(special) I(owt) I(cv) I(cb) I(threads)
 
-/* NHWC pooling. mode 0 max, 1 average over the window inside the image, 2 average, padding counted. */
+/* NHWC pooling. mode 0 max, 1 average over the window inside the image, 2 average, padding counted. Of type LT_F32, or
+ * bytes of LT_U8 or LT_I8; their averages are those of ONNX Runtime's QLinearAveragePool: terms x_scale (x - x_zero) are
+ * added in float, row by row; y = clamp(round(mean / y_scale + y_zero)). */
 #define LT_OP_POOL2D(P, I, D)                                                                      \
   P(x) P(y) P(work)                                                                                \
   I(mode) I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(pb) I(pr)        \
-  I(dh) I(dw) I(ldx) I(ldy) I(isa) I(threads)
+  I(dh) I(dw) I(ldx) I(ldy)                                                                        \
+  I(type) D(x_scale) I(x_zero) D(y_scale) I(y_zero) I(isa) I(threads)
 
 /* y = act(op(x)), n elements, contiguous float. `op`: enum lt_unary_op. */
 #define LT_OP_UNARY(P, I, D)                                                                       \
@@ -127,6 +130,57 @@ enum lt_act {
   I(steps) I(batch) I(hidden) I(ldy) I(reverse)                                                    \
   I(isa) I(mr) I(nv) I(ku) I(prefetch) I(threads)
 
+/* NHWC depthwise convolution on bytes (a_type LT_U8 or LT_I8), channel multiplier 1. acc = sum (x - a_zero) w + bias[c], int32
+ * (wrapping), where w is float (kh, kw + 1, c): differences w - w_zero within +-255, and in the last column of each row
+ * its sum. Then, in float, rounding to nearest even: q = clamp(round(acc scale[c]) + y_zero, y_min, y_max); with a residual r of
+ * type y_type the sum of sum.h of q (scale y_ratio, zero point y_zero) and r (r_ratio, r_zero), r being the first
+ * operand if r_first, clamped to sum_min and sum_max; then table[its byte] unless table is null. */
+#define LT_OP_QDEPTHWISE_CONV2D(P, I, D)                                                           \
+  P(x) P(w) P(bias) P(scale) P(residual) P(table) P(y)                                             \
+  I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)                \
+  I(ldx) I(ldy) I(ldr)                                                                             \
+  I(a_type) I(a_zero) I(y_type) I(y_zero) I(y_min) I(y_max)                                        \
+  D(y_ratio) D(r_ratio) I(r_zero) I(r_first) I(sum_zero) I(sum_min) I(sum_max)                     \
+  I(isa) I(special) I(owt) I(cv) I(cb) I(threads)
+
+/* y = clamp(round(x / scale) + zero, y_min, y_max) of type LT_U8, LT_I8, LT_U16 or LT_I16 (four bits: bytes between narrow
+ * bounds); NaN gives y_min. x: outer x count x inner floats; scale (float) and zero (int32, null for 0) have one entry, if
+ * count and outer are 1; count entries; or, with block > 0, outer x ceil(count / block) x inner. */
+#define LT_OP_QUANTIZE(P, I, D)                                                                    \
+  P(x) P(scale) P(zero) P(y) I(outer) I(count) I(inner) I(block)                                   \
+  I(type) I(y_min) I(y_max) I(isa) I(threads)
+
+/* y = (x - zero) scale, float; x of one of the types above or LT_I32, scale and zero as above. */
+#define LT_OP_DEQUANTIZE(P, I, D)                                                                  \
+  P(x) P(scale) P(zero) P(y) I(outer) I(count) I(inner) I(block) I(type) I(isa) I(threads)
+
+/* y (uint8), scale (float) and zero (uint8) of ONNX's DynamicQuantizeLinear: the range of x and 0 becomes 0 to 255. */
+#define LT_OP_DYNAMIC_QUANTIZE(P, I, D) P(x) P(y) P(scale) P(zero) P(work) I(n) I(isa) I(threads)
+
+/* y = op(a, b) on bytes of one type, LT_U8 or LT_I8, with broadcasting as in BINARY. op LT_BINARY_ADD: the sum of sum.h;
+ * an operand that stays put in the innermost loop where the other moves goes second. LT_BINARY_MUL:
+ * clamp(round((a - a_zero)(b - b_zero) ratio + y_zero)) with ratio = a_scale b_scale / y_scale, in float. */
+#define LT_OP_QBINARY(P, I, D)                                                                     \
+  P(a) P(b) P(y) I(op) I(type)                                                                     \
+  I(d0) I(d1) I(d2) I(d3) I(d4) I(d5)                                                              \
+  I(a0) I(a1) I(a2) I(a3) I(a4) I(a5)                                                              \
+  I(b0) I(b1) I(b2) I(b3) I(b4) I(b5)                                                              \
+  D(a_scale) D(b_scale) D(y_scale) I(a_zero) I(b_zero) I(y_zero) I(y_min) I(y_max)                 \
+  I(isa) I(threads)
+
+/* y = table[x] on bytes, whatever they stand for: rows of `cols` bytes, ldx and ldy apart. */
+#define LT_OP_LOOKUP(P, I, D) P(x) P(table) P(y) I(rows) I(cols) I(ldx) I(ldy) I(isa) I(threads)
+
+/* y[o, i] = clamp(round(float(sum over r of (x[o, r, i] - x_zero)) scale) + y_zero), bytes of LT_U8 or LT_I8: the quantised
+ * global average with scale = x_scale / (y_scale count). */
+#define LT_OP_QMEAN(P, I, D)                                                                       \
+  P(x) P(y) I(outer) I(count) I(inner) I(type) D(scale) I(x_zero) I(y_zero) I(isa) I(threads)
+
+/* ONNX Runtime's QLinearSoftmax over rows of `count` bytes: e[i] = exps[255 - max + x[i]] with x as uint8 (LT_I8: x + 128),
+ * y = saturate(round(e[i] factor / sum of e) + y_zero), in float, summed one by one. exps: 256 floats. */
+#define LT_OP_QSOFTMAX(P, I, D)                                                                    \
+  P(x) P(exps) P(y) I(outer) I(count) I(type) D(factor) I(y_zero) I(isa) I(threads)
+
 #define LT_OPS(X)                                                                                  \
   X(gemm, GEMM)                                                                                    \
   X(conv2d, CONV2D)                                                                                \
@@ -141,8 +195,16 @@ enum lt_act {
   X(layer_norm, LAYER_NORM)                                                                        \
   X(cast, CAST)                                                                                    \
   X(where, WHERE)                                                                                  \
-  X(resize_linear, RESIZE_LINEAR)                                                                 \
-  X(lstm, LSTM)
+  X(resize_linear, RESIZE_LINEAR)                                                                  \
+  X(lstm, LSTM)                                                                                    \
+  X(qdepthwise_conv2d, QDEPTHWISE_CONV2D)                                                          \
+  X(quantize, QUANTIZE)                                                                            \
+  X(dequantize, DEQUANTIZE)                                                                        \
+  X(dynamic_quantize, DYNAMIC_QUANTIZE)                                                            \
+  X(qbinary, QBINARY)                                                                              \
+  X(lookup, LOOKUP)                                                                                \
+  X(qmean, QMEAN)                                                                                  \
+  X(qsoftmax, QSOFTMAX)
 
 #define LT_SLOT_P(name) void *name;
 #define LT_SLOT_I(name) int64_t name;
