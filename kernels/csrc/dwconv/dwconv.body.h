@@ -4,6 +4,7 @@
 
 #include "dwconv.h"
 #include "dwconv.variants.h"
+#include "simd/simd_math.h"
 
 LT_INLINE vf lt_dw_load(const float *p, int64_t lanes, const int PART) {
   return PART ? vf_load_n(p, lanes) : vf_load(p);
@@ -16,7 +17,7 @@ LT_INLINE vf lt_dw_bias(const lt_dw_run *r, int64_t c, int64_t lanes, const int 
 
 LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf v, int64_t pixel, int64_t c, int64_t lanes, const int PART) {
   if (r->residual) v = vf_add(v, lt_dw_load(r->residual + pixel * r->ldr + c, lanes, PART));
-  v = vf_min(vf_set1(r->hi), vf_max(vf_set1(r->lo), v));
+  v = r->hard_swish ? vf_act(v, LT_ACT_HARD_SWISH, 0, 0) : vf_act(v, LT_ACT_CLIP, r->lo, r->hi);
   if (PART) {
     vf_store_n(r->y + pixel * r->ldy + c, v, lanes);
   } else {

@@ -98,6 +98,7 @@ static void one_row(const dw_job *job, int64_t image, int64_t oy) {
                  .wc = d->c,
                  .ldy = d->ldy,
                  .ldr = d->ldr,
+                 .hard_swish = job->epilogue.hard_swish,
                  .lo = job->epilogue.lo,
                  .hi = job->epilogue.hi};
   r.kh0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
@@ -118,7 +119,7 @@ static void one_row(const dw_job *job, int64_t image, int64_t oy) {
     }
     for (int64_t ox = job->ox1; ox < d->ow; ox++) edge_pixel(job, &r, image, oy, ox, c0);
   }
-  if (job->epilogue.post)
+  if (job->epilogue.post && !job->epilogue.hard_swish)
     job->epilogue.post((float *)d->y + (image * d->oh + oy) * d->ow * d->ldy, d->ow, d->c, d->ldy, d->act,
                        (float)d->alpha, (float)d->beta);
 }

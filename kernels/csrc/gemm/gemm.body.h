@@ -6,6 +6,24 @@
 #include "gemm.h"
 #include "gemm.variants.h"
 
+/* Activate and store; `act` is a constant. */
+LT_INLINE void lt_gemm_finish(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV], const int MR, const int NV,
+                              const int64_t act) {
+#pragma GCC unroll 14
+  for (int m = 0; m < MR; m++) {
+    float *c = t->c + m * t->ldc;
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) {
+      const vf v = vf_act(acc[m][j], act, t->lo, t->hi);
+      if (j < NV - 1 || t->tail == LT_VL) {
+        vf_store(c + j * t->cvs, v);
+      } else {
+        vf_store_n(c + j * t->cvs, v, t->tail);
+      }
+    }
+  }
+}
+
 LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const int KU) {
   vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV];
   const int last = NV - 1;
@@ -100,19 +118,10 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
     }
   }
 
-  const vf lo = vf_set1(t->lo), hi = vf_set1(t->hi);
-#pragma GCC unroll 14
-  for (int m = 0; m < MR; m++) {
-    float *c = t->c + m * t->ldc;
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) {
-      vf v = vf_min(hi, vf_max(lo, acc[m][j]));
-      if (j < last || tail == LT_VL) {
-        vf_store(c + j * t->cvs, v);
-      } else {
-        vf_store_n(c + j * t->cvs, v, tail);
-      }
-    }
+  if (t->hard_swish) {
+    lt_gemm_finish(t, acc, MR, NV, LT_ACT_HARD_SWISH);
+  } else {
+    lt_gemm_finish(t, acc, MR, NV, LT_ACT_CLIP);
   }
 }
 

@@ -30,6 +30,7 @@ lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku) {
 
 int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float alpha, float beta) {
   if (act < 0 || act >= LT_ACT_COUNT) return LT_BAD_ARGUMENT;
+  epilogue->hard_swish = act == LT_ACT_HARD_SWISH;
   epilogue->lo = act == LT_ACT_RELU ? 0.0f : act == LT_ACT_CLIP ? alpha : -INFINITY;
   epilogue->hi = act == LT_ACT_CLIP ? beta : INFINITY;
   epilogue->post = act > LT_ACT_CLIP ? acts[isa] : 0;
@@ -56,9 +57,11 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
                .cvs = lanes,
                .ldr = rows->ldr,
                .resume = !first,
+               .hard_swish = last && rhs->epilogue.hard_swish,
                .lo = last ? rhs->epilogue.lo : -INFINITY,
                .hi = last ? rhs->epilogue.hi : INFINITY,
                .prefetch = rhs->prefetch};
+  const lt_act_fn post = last && !rhs->epilogue.hard_swish ? rhs->epilogue.post : 0;
   for (int64_t n = n0; n < n1; n += panel) {
     const int64_t cols = min64(panel, rhs->n - n), nv = ceil_div(cols, lanes);
     const lt_gemm_fn low_fn = kernels[rhs->isa](low, nv, rhs->ku);
@@ -72,7 +75,7 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
       t.c = rows->c + r * rows->ldc + n;
       t.residual = last && rows->residual ? rows->residual + r * rows->ldr + n : 0;
       (i < more ? more_fn : low_fn)(&t);
-      if (last && rhs->epilogue.post) rhs->epilogue.post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
+      if (post) post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
       r += count;
     }
   }
