@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
-from onnx.reference import ReferenceEvaluator
 
 from luthier.errors import UnsupportedError
 from luthier.graph.ir import Graph, Node, Value
@@ -29,6 +28,9 @@ def prepare(node: Node) -> Kernel:
     UnsupportedError
         If `onnx.reference` does not implement the operator.
     """
+    # Imported here because it takes long, and most models never need it.
+    from onnx.reference import ReferenceEvaluator
+
     used = [i for i, v in enumerate(node.inputs) if v is not None]
     try:
         evaluator = ReferenceEvaluator(_model(node, {}))

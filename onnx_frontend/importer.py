@@ -57,13 +57,12 @@ def load(source: str | os.PathLike[str] | bytes) -> Graph:
     >>> [(v.name, v.shape) for v in graph.inputs]
     [('x', ('N', 3, 224, 224))]
     """
-    if isinstance(source, bytes):
-        name, data, folder = "model", source, None
-    else:
-        path = Path(source)
-        name, data, folder = path.name, _read(path), path.absolute().parent
+    path = None if isinstance(source, bytes) else Path(source)
+    name, folder = ("model", None) if path is None else (path.name, path.absolute().parent)
     try:
-        return _Importer(inline_functions(_parse(data)), TensorReader(folder)).model(name)
+        # The file's bytes are gone once they are parsed: with the weights they would be the peak.
+        proto = _parse(source if isinstance(source, bytes) else _read(Path(source)))
+        return _Importer(inline_functions(proto), TensorReader(folder)).model(name)
     except UnicodeDecodeError:
         raise InvalidModelError(f"{name}: an attribute is not UTF-8 text") from None
     except (InvalidModelError, UnsupportedError) as error:

@@ -257,6 +257,14 @@ def test_a_static_model_keeps_one_copy_of_its_weights(path: Path) -> None:
     assert [i.name for i in session.get_inputs()] == ["x"]
 
 
+def test_an_unsupported_static_model_says_so_in_every_run() -> None:
+    feeds = {"x": np.zeros(3, np.float32)}
+    session = luthier.InferenceSession(one_node("Asin", feeds), records=None, backends=["native"])
+    for _ in range(2):
+        with pytest.raises(luthier.UnsupportedError, match="Asin"):
+            session.run(None, feeds)
+
+
 def test_a_model_that_was_passed_in_is_left_alone(path: Path) -> None:
     from luthier.model import Model
 

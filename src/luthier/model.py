@@ -77,6 +77,8 @@ class Model:
 
     def drop_weights(self) -> None:
         """Keep only the inputs and outputs of the graph: no more of it will be asked for."""
+        for value in self.graph.values():
+            value.data = None  # nodes and values refer to each other, and so outlive the graph
         inputs, outputs = (
             [Value(v.name, v.dtype, v.shape) for v in values]
             for values in (self.graph.inputs, self.graph.outputs)

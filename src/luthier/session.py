@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from luthier import knobs
-from luthier.errors import ArgumentError
+from luthier.errors import ArgumentError, UnsupportedError
 from luthier.graph import Value, lower
 from luthier.graph.lowering.lower import BACKENDS
 from luthier.kernels.cpu import native_target, usable_cores
@@ -128,6 +128,7 @@ class InferenceSession:
         self._database = _open(records)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._packed: WeakValueDictionary[Any, np.ndarray] = WeakValueDictionary()
+        self._unsupported: UnsupportedError | None = None
         self._lock = Lock()
 
     def get_inputs(self) -> list[NodeArg]:
@@ -209,6 +210,8 @@ class InferenceSession:
             key = self.model.key(arrays)
             found = self._plans.get(key)
             if found is None:
+                if self._unsupported is not None and self.model.has_one_plan:
+                    raise self._unsupported
                 found = self._make_plan(arrays)
                 key = self.model.key(arrays)  # planning may have found that content matters
                 self._plans[key] = found
@@ -221,10 +224,13 @@ class InferenceSession:
         graph = self.model.specialise(arrays)
         shapes = {name: array.shape for name, array in arrays.items()}
         choose = self._chooser(shapes)
-        plan = lower(graph, choose, self.num_threads, self.backends, self._packed)
         if self._owns_model and self.model.has_one_plan:
-            self.model.drop_weights()  # the plan holds what it needs of them
-        return plan
+            self.model.drop_weights()  # before they are packed: `graph` holds what the plan needs
+        try:
+            return lower(graph, choose, self.num_threads, self.backends, self._packed)
+        except UnsupportedError as error:
+            self._unsupported = error
+            raise
 
     def _chooser(self, shapes: dict[str, tuple[int, ...]]) -> Choose:
         """From a workload to its config and rung, by the records and then by the target."""
