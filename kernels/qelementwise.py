@@ -20,6 +20,7 @@ from luthier.kernels.checks import (
     positive_scale,
 )
 from luthier.kernels.elementwise import BINARY_OPS, CAST_DTYPES, broadcast_shape, broadcast_slots
+from luthier.kernels.qreference import softmax_table
 
 __all__ = [
     "dequantize_linear",
@@ -30,7 +31,6 @@ __all__ = [
     "qlinear_mul",
     "qlinear_softmax",
     "quantize_linear",
-    "softmax_table",
 ]
 
 _QUANTISED = (np.uint8, np.int8, np.uint16, np.int16)
@@ -340,17 +340,6 @@ def lookup(
     slots |= {"isa": isa_number(isa), "threads": check_threads(num_threads)}
     _kernels.call("lookup", slots)
     return y
-
-
-def softmax_table(x_scale: float, count: int) -> np.ndarray:
-    """The exponentials of QLinearSoftmax over `count` elements: 256 floats, the largest last.
-
-    Scaled so that their sum stays far below the largest float, as in ONNX Runtime.
-    """
-    scale = float(np.float32(x_scale))
-    shift = max(0.0, math.log(float(np.finfo(np.float32).max) / count) - 5) / scale
-    with np.errstate(over="ignore", under="ignore"):
-        return np.exp((np.arange(256.0) - 255 + shift) * scale).astype(np.float32)
 
 
 def qlinear_softmax(

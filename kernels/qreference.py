@@ -5,6 +5,7 @@ Floats are float32, each operation rounded once; rounding is half to even.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "quantize",
     "requantize",
     "softmax",
+    "softmax_table",
 ]
 
 _F32 = np.float32
@@ -163,6 +165,17 @@ def global_average_pool(x: np.ndarray, scale: np.float32, x_zero: int, y_zero: i
     info = np.iinfo(x.dtype)
     total = (x.astype(np.int32) - x_zero).sum(1, dtype=np.int32)
     return requantize(total, scale, y_zero, info.min, info.max)
+
+
+def softmax_table(x_scale: float, count: int) -> np.ndarray:
+    """The exponentials of QLinearSoftmax over `count` elements: 256 floats, the largest last.
+
+    Scaled so that their sum stays far below the largest float, as in ONNX Runtime.
+    """
+    scale = float(np.float32(x_scale))
+    shift = max(0.0, math.log(float(np.finfo(np.float32).max) / count) - 5) / scale
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp((np.arange(256.0) - 255 + shift) * scale).astype(np.float32)
 
 
 def softmax(x: np.ndarray, exps: np.ndarray, factor: np.float32, y_zero: int) -> np.ndarray:

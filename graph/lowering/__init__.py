@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from luthier.graph.ir import Node
-from luthier.graph.lowering import conv, elementwise, matmul, movement, recurrent
+from luthier.graph.lowering import conv, elementwise, matmul, movement, quantised, recurrent
 from luthier.graph.lowering.context import Context, NotNative, Step, Storage, View
 
 __all__ = ["RULES", "Context", "NotNative", "Step", "Storage", "View", "rule_for"]
@@ -45,11 +45,16 @@ RULES: dict[str, Rule] = {
     "Pad": movement.lower_pad,
     "Resize": movement.lower_resize,
     "LSTM": recurrent.lower_lstm,
+    **quantised.RULES[""],
+}
+"""Operators of ONNX."""
+
+_OTHERS: dict[str, dict[str, Rule]] = {
+    "com.microsoft": quantised.RULES["com.microsoft"],
+    "luthier": {"Silu": elementwise.lower_activation, **quantised.RULES["luthier"]},
 }
 
 
 def rule_for(node: Node) -> Rule | None:
     """The rule of `node`, if there is one."""
-    if node.domain and not (node.domain == "luthier" and node.op == "Silu"):
-        return None
-    return RULES.get(node.op)
+    return (_OTHERS.get(node.domain, {}) if node.domain else RULES).get(node.op)

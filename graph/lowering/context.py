@@ -19,7 +19,31 @@ from luthier.kernels.loops import dense_strides, loop_slots
 from luthier.kernels.spaces import default_config, is_legal
 from luthier.kernels.workload import Workload
 
-__all__ = ["Context", "NotNative", "Step", "Storage", "View"]
+__all__ = ["DTYPES", "SHORT", "Context", "NotNative", "Step", "Storage", "View"]
+
+SHORT = {
+    "float32": "f32",
+    "int16": "s16",
+    "int32": "s32",
+    "int8": "s8",
+    "uint16": "u16",
+    "uint8": "u8",
+}
+"""Dtypes as in the names of kernels and workloads."""
+
+DTYPES = {
+    "float32": 0,
+    "float16": 1,
+    "float64": 2,
+    "int8": 3,
+    "uint8": 4,
+    "int16": 5,
+    "uint16": 6,
+    "int32": 7,
+    "int64": 8,
+    "bool": 9,
+}
+"""Dtype -> ``enum lt_dtype``."""
 
 Choose = Callable[[Workload], tuple[Mapping[str, Any] | None, str]]
 
@@ -143,8 +167,19 @@ class Context:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def emit(self, node: Node, op: str, /, threads: int | None = None, **slots: Any) -> Step:
-        """Append a call of C operator `op`; a slot is a number, a View, an array or None."""
+    def emit(
+        self,
+        node: Node,
+        op: str,
+        dtype: np.dtype | None = None,
+        /,
+        threads: int | None = None,
+        **slots: Any,
+    ) -> Step:
+        """Append a call of C operator `op`; a slot is a number, a View, an array or None.
+
+        `dtype`, float32 by default, is that of the elements in the kernel's name.
+        """
         layout = _kernels.OPS[op][1]
         require(slots.get("size", 1) in (1, 2, 4, 8), "elements of an odd size")
         if "isa" in layout:
@@ -154,7 +189,9 @@ class Context:
         unknown = set(slots) - set(layout)
         if unknown:
             raise KeyError(f"{op} has no argument {sorted(unknown)}")
-        step = Step(node, op, slots, kernel=f"{op}_f32_{_kernels.ISA_NAMES[slots.get('isa', 0)]}")
+        kind = "f32" if dtype is None else SHORT.get(dtype.name, dtype.name)
+        kernel = f"{op}_{kind}_{_kernels.ISA_NAMES[slots.get('isa', 0)]}"
+        step = Step(node, op, slots, kernel=kernel)
         self.steps.append(step)
         return step
 

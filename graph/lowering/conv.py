@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from luthier.graph.ir import Node, Value
-from luthier.graph.lowering.context import Context, View, is_f32, nest, require
+from luthier.graph.lowering.context import DTYPES, Context, View, is_f32, nest, require
 from luthier.kernels.fields import epilogue_fields
 from luthier.kernels.loops import dense_strides
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
-__all__ = ["conv_workload", "lower_conv", "lower_conv_transpose", "lower_pool"]
+__all__ = ["conv_workload", "emit_pool", "lower_conv", "lower_conv_transpose", "lower_pool"]
 
 NONE = ("none", (0.0, 0.0))
 
@@ -192,12 +192,19 @@ def _upsampled(ctx: Context, node: Node, x: Value, w: Value, bias: Value | None)
 
 
 def lower_pool(ctx: Context, node: Node) -> None:
+    x = node.inputs[0]
+    require(is_f32(x) or (node.op == "MaxPool" and x.dtype.name in _BYTES), f"dtype {x.dtype}")
+    require(len(node.outputs) == 1, "the indices are asked for")
+    emit_pool(ctx, node)
+
+
+def emit_pool(ctx: Context, node: Node, **slots: Any) -> None:
+    """Append the call of a pool of floats or bytes, a maximum or an average; `slots` are those of a
+    quantised average."""
     x, y, a = node.inputs[0], node.output, node.attrs
     require(a.get("layout") == "NHWC", "not in NHWC layout")
-    require(is_f32(x), f"dtype {x.dtype}")
-    require(len(node.outputs) == 1, "the indices are asked for")
     mode = 0
-    if node.op == "AveragePool":
+    if node.op != "MaxPool":
         mode = 2 if a.get("count_include_pad") else 1
     n, ih, iw, c = x.shape
     (kh, kw), (sh, sw), (dh, dw) = a["kernel_shape"], a["strides"], a["dilations"]
@@ -206,7 +213,8 @@ def lower_pool(ctx: Context, node: Node) -> None:
     window = {"kh": kh, "kw": kw, "sh": sh, "sw": sw, "dh": dh, "dw": dw}
     pads = {"pt": pt, "pl": pl, "pb": pb, "pr": pr}
     ends: dict[str, Any] = {"x": ctx.view(x), "y": ctx.view(y), "ldx": ctx.ld(x), "ldy": ctx.ld(y)}
-    ctx.emit(node, "pool2d", mode=mode, **ends, **sizes, **window, **pads)
+    sizes |= {"mode": mode, "type": DTYPES[x.dtype.name]}
+    ctx.emit(node, "pool2d", x.dtype, **ends, **sizes, **window, **pads, **slots)
 
 
 def place_concat_inputs(
@@ -236,13 +244,22 @@ def place_concat_inputs(
             continue
         if outermost:
             ctx.views[value] = where
-        elif producer.op in ("Conv", "MaxPool", "AveragePool") and _is_native(producer):
+        elif _writes_pixels(producer):
             ctx.views[value] = View(where.storage, where.offset, y.shape[-1])
 
 
-def _is_native(node: Node) -> bool:
-    dense_input = all(v is None or is_f32(v) for v in node.inputs)
+def _writes_pixels(node: Node) -> bool:
+    """Whether a kernel computes `node` that can leave room between pixels."""
+    if (node.domain, node.op) in _QUANTISED:
+        return node.op == "LookUp" or node.attrs.get("layout") == "NHWC"
+    if node.domain or node.op not in ("Conv", "MaxPool", "AveragePool"):
+        return False
+    floats = all(v is None or is_f32(v) for v in node.inputs)
+    bytes_ = node.op == "MaxPool" and node.inputs[0].dtype.name in _BYTES
     constant = node.op != "Conv" or node.inputs[1].is_const
-    return (
-        dense_input and constant and node.attrs.get("layout") == "NHWC" and len(node.outputs) == 1
-    )
+    nhwc = node.attrs.get("layout") == "NHWC"
+    return (floats or bytes_) and constant and nhwc and len(node.outputs) == 1
+
+
+_BYTES = ("uint8", "int8")
+_QUANTISED = {("", "QLinearConv"), ("com.microsoft", "QLinearAveragePool"), ("luthier", "LookUp")}

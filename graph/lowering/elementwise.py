@@ -7,6 +7,7 @@ from typing import Any
 
 from luthier.graph.ir import Node
 from luthier.graph.lowering.context import (
+    DTYPES,
     Context,
     is_f32,
     nbytes,
@@ -87,20 +88,6 @@ ACTIVATIONS = {
     "Gelu": "gelu",
     "LeakyRelu": "leaky_relu",
 }
-
-DTYPES = {
-    "float32": 0,
-    "float16": 1,
-    "float64": 2,
-    "int8": 3,
-    "uint8": 4,
-    "int16": 5,
-    "uint16": 6,
-    "int32": 7,
-    "int64": 8,
-    "bool": 9,
-}
-"""Dtype -> ``enum lt_dtype``."""
 
 
 def lower_unary(ctx: Context, node: Node) -> None:

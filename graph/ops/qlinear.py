@@ -32,6 +32,7 @@ from luthier.graph.ops.common import (
 )
 from luthier.graph.ops.conv import conv_shape, conv_window
 from luthier.graph.ops.gemm import gemm_shape, matmul_shape
+from luthier.graph.ops.quant_math import Quantised
 from luthier.graph.ops.quant_params import check_pair, check_scale, check_zero, pair
 
 __all__ = ["MICROSOFT", "OPS", "OWN", "unpack_nbits"]
@@ -61,16 +62,12 @@ def _finish(node: Node, acc: np.ndarray, arrays: Arrays, w_scale: np.ndarray) ->
     x_scale, _ = pair(arrays, 1, arrays[0].dtype)
     scale, zero = pair(arrays, 6, arrays[7].dtype)
     ratio = x_scale * w_scale / scale
-    y = quant_math.requantize(acc, ratio, zero, zero.dtype, a.get("clamp"))
+    y = quant_math.requantize(acc, ratio, zero, a.get("clamp"))
     if a.get("residual"):
-        r = arrays[9]
-        r_scale, r_zero = pair(arrays, 10, r.dtype)
-        sum_scale, sum_zero = pair(arrays, 12, r.dtype)
-        ratios = scale / sum_scale, r_scale / sum_scale
-        first, second = (y, zero, ratios[0]), (r, r_zero, ratios[1])
-        if a.get("residual_first"):
-            first, second = second, first
-        y = quant_math.add(*first, *second, sum_zero, a.get("sum_clamp"))
+        own = Quantised(y, scale, zero)
+        other = Quantised(arrays[9], *pair(arrays, 10, arrays[9].dtype))
+        both = (other, own) if a.get("residual_first") else (own, other)
+        y = quant_math.add(*both, *pair(arrays, 12, arrays[13].dtype), a.get("sum_clamp"))
     return y if a.get("table") is None else quant_math.look_up(y, a["table"])
 
 
@@ -285,7 +282,7 @@ def _compute_qgemm(node: Node, arrays: Arrays) -> list[np.ndarray]:
     if _bias(arrays, 7) is None:
         return [acc.astype(np.float32) * scale]
     y_scale, y_zero = pair(arrays, 7, arrays[8].dtype)
-    return [quant_math.requantize(acc, scale / y_scale, y_zero, y_zero.dtype)]
+    return [quant_math.requantize(acc, scale / y_scale, y_zero)]
 
 
 # -- weights of few bits ---------------------------------------------------------------------------

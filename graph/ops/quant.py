@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from luthier.graph.ops.common import (
     TensorType,
     broadcast,
     dtype_of,
+    dynamic,
     invalid,
     join_map,
     normal_axis,
@@ -24,10 +26,26 @@ from luthier.graph.ops.common import (
     typed,
 )
 from luthier.graph.ops.dtypes import numpy_dtype
+from luthier.graph.ops.quant_math import Quantised
 from luthier.graph.ops.quant_params import check_pair, check_scale, check_zero, pair
 from luthier.graph.ops.window import Window, resolve_window
+from luthier.kernels.qreference import (
+    average_pool2d,
+    dequantize,
+    global_average_pool,
+    softmax,
+    softmax_table,
+)
 
-__all__ = ["MICROSOFT", "OPS", "OWN", "concat_parts", "is_integer", "quantised_pool_window"]
+__all__ = [
+    "MICROSOFT",
+    "OPS",
+    "OWN",
+    "concat_parts",
+    "granularity",
+    "is_integer",
+    "quantised_pool_window",
+]
 
 Arrays = list[Any]
 
@@ -50,14 +68,15 @@ def _declared(node: Node, default: np.dtype) -> np.dtype:
     return dtype
 
 
-def _granularity(node: Node, shape: Shape) -> tuple[int, int, list[Shape] | None]:
-    """Axis, block and the shapes that scale and zero point may have besides one number."""
+def granularity(node: Node, shape: Shape) -> tuple[int | None, int, list[Shape]]:
+    """Axis (None for whole tensors), block (0 without blocks) and the shapes that scale and zero
+    point of a QuantizeLinear or DequantizeLinear may have besides one number."""
     block = node.attrs.get("block_size", 0)
     require(block >= 0, node, f"block_size {block} is negative")
     rank = len(shape)
     per_axis = len(shape_of(node, 1)) == 1 and shape_of(node, 1) != (1,)
     if not block and not per_axis:
-        return 0, 0, []
+        return None, 0, []
     axis = node.attrs.get("axis", 1)
     if not block and rank == 1:
         axis = 0  # a vector has no other
@@ -72,7 +91,7 @@ def _granularity(node: Node, shape: Shape) -> tuple[int, int, list[Shape] | None
 def _quantize(node: Node) -> list[TensorType]:
     default: np.dtype = _UINT8 if node.input(2) is None else dtype_of(node, 2)
     shape, dtype = shape_of(node, 0), _declared(node, default)
-    _, _, shapes = _granularity(node, shape)
+    _, _, shapes = granularity(node, shape)
     check_scale(node, 1, shapes)
     check_zero(node, 2, dtype, shapes)
     return [(dtype, shape)]
@@ -80,35 +99,37 @@ def _quantize(node: Node) -> list[TensorType]:
 
 def _dequantize(node: Node) -> list[TensorType]:
     dtype, shape = typed(node, 0)
-    _, _, shapes = _granularity(node, shape)
+    _, _, shapes = granularity(node, shape)
     check_scale(node, 1, shapes)
     check_zero(node, 2, dtype, shapes)
     return [(_declared(node, dtype_of(node, 1)), shape)]
 
 
-def _aligned(node: Node, arrays: Arrays, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    axis, block, _ = _granularity(node, arrays[0].shape)
-    zero = arrays[2] if len(arrays) > 2 and arrays[2] is not None else np.zeros((), dtype)
-    scale, zero = (
-        quant_math.align(np.asarray(p), arrays[0].shape, axis, block) for p in (arrays[1], zero)
-    )
-    return scale, zero
+def _parameters(node: Node, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, int | None, int]:
+    """Scale, zero point of the scale's shape, axis and block."""
+    axis, block, shapes = granularity(node, arrays[0].shape)
+    scale = np.asarray(arrays[1])
+    zero = arrays[2] if len(arrays) > 2 and arrays[2] is not None else np.zeros(())
+    shape = shapes[0] if shapes else scale.shape
+    zero = np.asarray(zero).astype(np.int32)
+    scale, zero = (p.reshape(()) if p.size == 1 else p for p in (scale, zero))
+    return np.broadcast_to(scale, shape), np.broadcast_to(zero, shape), axis, block
 
 
 def _compute_quantize(node: Node, arrays: Arrays) -> list[np.ndarray] | None:
     dtype = node.output.dtype
     if not is_integer(dtype) or node.attrs.get("precision"):
         return None
-    scale, zero = _aligned(node, arrays, dtype)
-    return [quant_math.quantize(arrays[0], scale, zero, dtype)]
+    scale, zero, axis, block = _parameters(node, arrays)
+    return [quant_math.quantize(arrays[0], scale, zero, dtype, axis, block)]
 
 
 def _compute_dequantize(node: Node, arrays: Arrays) -> list[np.ndarray] | None:
     x = arrays[0]
     if not is_integer(x.dtype):
         return None
-    scale, zero = _aligned(node, arrays, x.dtype)
-    return [quant_math.dequantize(x, scale, zero).astype(node.output.dtype)]
+    scale, zero, axis, block = _parameters(node, arrays)
+    return [dequantize(x, scale, zero, axis, block).astype(node.output.dtype)]
 
 
 def _dynamic_quantize(node: Node) -> list[TensorType]:
@@ -132,18 +153,15 @@ def _binary(node: Node) -> list[TensorType]:
 
 
 def _compute_binary(node: Node, arrays: Arrays) -> list[np.ndarray]:
-    a, b = arrays[0], arrays[3]
-    a_scale, a_zero = pair(arrays, 1, a.dtype)
-    b_scale, b_zero = pair(arrays, 4, a.dtype)
-    scale, zero = pair(arrays, 6, a.dtype)
+    a = Quantised(arrays[0], *pair(arrays, 1, arrays[0].dtype))
+    b = Quantised(arrays[3], *pair(arrays, 4, arrays[0].dtype))
+    target = pair(arrays, 6, arrays[0].dtype)
     clamp = node.attrs.get("clamp")
     if node.op == "QLinearMul":
-        ratio = a_scale * b_scale / scale
-        return [quant_math.multiply(a, a_zero, b, b_zero, ratio, zero, clamp)]
-    first, second = (a, a_zero, a_scale / scale), (b, b_zero, b_scale / scale)
-    if _stays(a.shape, b.shape):
-        first, second = second, first
-    return [quant_math.add(*first, *second, zero, clamp)]
+        return [quant_math.multiply(a, b, *target, clamp)]
+    if _stays(a.q.shape, b.q.shape):
+        a, b = b, a
+    return [quant_math.add(a, b, *target, clamp)]
 
 
 def _stays(shape: Shape, other: Shape) -> bool:
@@ -166,7 +184,7 @@ def _compute_unary(node: Node, arrays: Arrays) -> list[np.ndarray]:
     x = arrays[0]
     values = quant_math.byte_values(x.dtype)
     with np.errstate(over="ignore"):
-        real = quant_math.dequantize(values, *pair(arrays, 1, x.dtype))
+        real = dequantize(values, *pair(arrays, 1, x.dtype))
         if node.op == "QLinearSigmoid":
             real = np.float32(1) / (np.float32(1) + np.exp(-real))
         else:
@@ -184,14 +202,16 @@ def _softmax(node: Node) -> list[TensorType]:
 
 def _compute_softmax(node: Node, arrays: Arrays) -> list[np.ndarray]:
     x = arrays[0]
-    real = quant_math.dequantize(x, *pair(arrays, 1, x.dtype))
+    (x_scale, _), (scale, zero) = pair(arrays, 1, x.dtype), pair(arrays, 3, x.dtype)
     axis = node.attrs.get("axis", -1) % x.ndim
-    if node.attrs.get("opset", 13) < 13:
-        rows = int(np.prod(x.shape[:axis]))
-        real, axis = real.reshape(rows, -1), 1
-    powers = np.exp(real - real.max(axis, keepdims=True, initial=-np.inf))
-    real = (powers / powers.sum(axis, keepdims=True)).reshape(x.shape)
-    return [quant_math.quantize(real, *pair(arrays, 3, x.dtype), x.dtype)]
+    old = node.attrs["opset"] < 13  # all axes from there on
+    moved = x if old else np.moveaxis(x, axis, -1)
+    count = math.prod(x.shape[axis:]) if old else x.shape[axis]
+    rows = moved.reshape(x.size // max(1, count), count)
+    exps = softmax_table(float(x_scale), max(1, count))
+    y = softmax(rows, exps, np.floor(np.float32(1) / scale), int(zero))
+    y = y.astype(x.dtype).reshape(moved.shape)
+    return [y if old else np.moveaxis(y, -1, axis)]
 
 
 def _look_up(node: Node) -> list[TensorType]:
@@ -232,7 +252,7 @@ def _compute_concat(node: Node, arrays: Arrays) -> list[np.ndarray]:
     for i in concat_parts(node):
         x, own = arrays[i], pair(arrays, i + 1, zero.dtype)
         if own != (scale, zero):
-            x = quant_math.quantize(quant_math.dequantize(x, *own), scale, zero, zero.dtype)
+            x = quant_math.quantize(dequantize(x, *own), scale, zero, zero.dtype)
         parts.append(x)
     return [np.concatenate(parts, node.attrs["axis"])]
 
@@ -260,7 +280,9 @@ def _pool(node: Node) -> list[TensorType]:
     dtype, shape = typed(node, 0)
     check_pair(node, 1, dtype)
     check_pair(node, 3, dtype)
-    n, c, _ = _map(node, shape)
+    n, c, spatial = _map(node, shape)
+    if node.op == "QLinearAveragePool" and len(spatial) > 2:
+        raise dynamic(node, f"quantised averages over {len(spatial)} axes")
     output = quantised_pool_window(node).output
     if node.attrs.get("channels_last"):
         return [(dtype, (n, *output, c))]
@@ -272,12 +294,39 @@ def _compute_pool(node: Node, arrays: Arrays) -> list[np.ndarray]:
     last = node.attrs.get("layout") == "NHWC" or bool(node.attrs.get("channels_last"))
     x_scale, x_zero = pair(arrays, 1, x.dtype)
     scale, zero = pair(arrays, 3, x.dtype)
-    maps = np.moveaxis(x, -1, 1) if last else x
+    maps = x if last else np.moveaxis(x, 1, -1)
+    if node.op == "QLinearGlobalAveragePool":
+        flat = maps.reshape(len(maps), -1, maps.shape[-1])
+        ratio = x_scale / (scale * np.float32(flat.shape[1]))
+        y = global_average_pool(flat, ratio, int(x_zero), int(zero))
+    else:
+        numbers = (x_scale, scale), (int(x_zero), int(zero))
+        y = _average(maps, quantised_pool_window(node), node, *numbers)
+    output = quantised_pool_window(node).output
+    y = y.astype(x.dtype).reshape(maps.shape[0], *output, maps.shape[-1])
+    return [y if last else np.moveaxis(y, -1, 1)]
+
+
+def _average(maps: np.ndarray, window: Window, node: Node, scales: Any, zeros: Any) -> np.ndarray:
+    """The average over maps (n, w, c), as if of height one, or (n, h, w, c)."""
+    flat = maps.ndim == 3
+    kernel, strides, dilations, output = (
+        (1 if flat else t[0], t[-1])
+        for t in (window.kernel, window.strides, window.dilations, window.output)
+    )
+    top, left, bottom, right = (0, window.pads[0], 0, window.pads[1]) if flat else window.pads
     counted = bool(node.attrs.get("count_include_pad"))
-    acc, count = quant_math.average(maps, x_zero, quantised_pool_window(node), counted)
-    ratio = x_scale / (scale * count.astype(np.float32))
-    y = quant_math.requantize(acc, ratio, zero, x.dtype)
-    return [np.moveaxis(y, 1, -1) if last else y]
+    return average_pool2d(
+        maps[:, None] if flat else maps,
+        kernel,
+        output,
+        strides,
+        (top, left, bottom, right),
+        dilations,
+        counted,
+        scales,
+        zeros,
+    )
 
 
 OPS: dict[str, OpInfo] = {

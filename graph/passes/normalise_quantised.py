@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,7 @@ def run(graph: Graph) -> bool:
     - QGemm becomes QLinearMatMul, or MatMulIntegerToFloat if its result is float;
     - QLinearSigmoid and QLinearLeakyRelu become tables (LookUp);
     - QLinearConcat becomes Concat, of tables where quantisations differ;
-    - QLinearSoftmax becomes Softmax between quantisers;
+    - QLinearSoftmax over an outer axis becomes Softmax between quantisers;
     - DynamicQuantizeMatMul becomes DynamicQuantizeLinear and MatMulIntegerToFloat;
     - MatMulNBits becomes a product with a float matrix;
     - QuantizeLinear and DequantizeLinear become those of ONNX;
@@ -109,15 +110,13 @@ def _concat(rw: Rewriter, node: Node) -> None:
 
 
 def _softmax(rw: Rewriter, node: Node) -> None:
+    """Unless it is over what is innermost, which a kernel computes."""
     x, shape = node.inputs[0], node.output.shape
     axis = node.attrs.get("axis", -1) % len(shape)
+    if node.attrs["opset"] < 13 or math.prod(shape[axis + 1 :]) == 1:
+        return
     real = rw.emit("DequantizeLinear", node.inputs[:3], like=x, dtype=np.dtype(np.float32))
-    if node.attrs["opset"] < 13:
-        rows = (int(np.prod(shape[:axis])), int(np.prod(shape[axis:])))
-        flat = rw.emit("Softmax", [rw.reshape(real, rows)], {"axis": 1})
-        real = rw.reshape(flat, shape)
-    else:
-        real = rw.emit("Softmax", [real], {"axis": axis})
+    real = rw.emit("Softmax", [real], {"axis": axis})
     rw.emit("QuantizeLinear", [real, *node.inputs[3:5]], into=node.output)
 
 

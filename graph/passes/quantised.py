@@ -11,6 +11,7 @@ from luthier.graph import fallback
 from luthier.graph.ir import Node, Value
 from luthier.graph.ops import quant_math
 from luthier.graph.passes.rewrite import Rewriter
+from luthier.kernels.qreference import dequantize
 
 __all__ = [
     "MICROSOFT",
@@ -52,7 +53,8 @@ class Quantisation:
         return quant_math.quantize(np.asarray(x, np.float32), scale, zero, self.dtype)
 
     def dequantize(self, q: np.ndarray) -> np.ndarray:
-        return quant_math.dequantize(q, *map(np.asarray, self.numbers))
+        scale, zero = map(np.asarray, self.numbers)
+        return dequantize(q, scale, zero)
 
 
 def per_tensor(

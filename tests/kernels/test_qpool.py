@@ -19,7 +19,7 @@ from luthier.kernels import (
     reference,
 )
 from luthier.kernels.elementwise import CAST_DTYPES
-from luthier.kernels.qelementwise import softmax_table
+from luthier.kernels.qreference import softmax_table
 
 DTYPES = (np.uint8, np.int8)
 SCALES = [(0.1, 0.1), (0.0235, 0.017), (1.0, 0.5)]
