@@ -20,11 +20,15 @@ __all__ = [
     "kernel_name",
     "pack_weights",
     "tile_fields",
+    "winograd_tile",
     "workload_fields",
 ]
 
-ALGORITHMS = ("pointwise", "im2col", "direct")
+ALGORITHMS = ("pointwise", "im2col", "direct", "winograd2", "winograd4", "winograd6")
 """Algorithm names in the order of ``enum lt_conv_algo``."""
+
+WINOGRAD_POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}
+"""Tile size -> the points p of the pairs +-p; ``winograd.body.h`` has the same ones."""
 
 Config = Mapping[str, Any]
 
@@ -88,8 +92,34 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
         return _pack_panels(weights, width, lanes)
     groups = getattr(workload, "groups", 1)
     w = weights.reshape(groups, -1, *weights.shape[1:])
+    tile = winograd_tile(config)
+    if tile:
+        places = (place for g in w for place in _winograd_weights(g, tile))
+        return np.concatenate([_pack_panels(place, width, lanes) for place in places])
     parts = [_pack_panels(g.transpose(2, 3, 1, 0).reshape(-1, g.shape[0]), width, lanes) for g in w]
     return np.concatenate(parts)
+
+
+def winograd_tile(config: Config) -> int:
+    """The tile size of a Winograd config, 0 for any other."""
+    algo = str(config.get("algo"))
+    return int(algo.removeprefix("winograd")) if algo.startswith("winograd") else 0
+
+
+def _winograd_weights(weights: np.ndarray, tile: int) -> np.ndarray:
+    """(oc, ic, 3, 3) filters as ((tile + 2)**2, ic, oc), transformed in float64.
+
+    With L(s) the product of s - t over all other points t, the row of a point s is
+    (1, s, s**2) / L(s), and that of infinity (0, 0, 1).
+    """
+    points = [0.0, *(sign * p for p in WINOGRAD_POINTS[tile] for sign in (1, -1))]
+    rows = [
+        np.array([1, s, s * s]) / np.prod([s - t for t in points if t != s]) for s in points
+    ]
+    g = np.stack([*rows, np.array([0.0, 0.0, 1.0])])
+    places = np.kron(g, g) @ weights.reshape(-1, 9).T.astype(np.float64)
+    oc, ic = weights.shape[:2]
+    return places.astype(np.float32).reshape(-1, oc, ic).transpose(0, 2, 1)
 
 
 def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:

@@ -7,6 +7,7 @@ Constraints (register budget, cache sizes, divisibility) are enumerated: each co
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
-from luthier.kernels.fields import ALGORITHMS
+from luthier.kernels.fields import ALGORITHMS, winograd_tile
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 from luthier.target import Target
 
@@ -34,6 +35,14 @@ TILES: dict[str, dict[int, tuple[int, ...]]] = {
 """Register tiles offered: vectors of columns -> rows. `gemm.variants.h` lists what exists."""
 
 UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1,), "scalar": (1,)}
+
+MAX_ERROR = 1e-5
+"""Largest error of a layer that is allowed unless the user says otherwise, as a share of its
+output's range."""
+
+WINOGRAD_ERRORS = {"winograd2": 1e-6, "winograd4": 4e-6, "winograd6": 3e-5}
+"""What the Winograd algorithms err by in layers of up to 512 channels, as `MAX_ERROR` counts it;
+other algorithms stay below 1e-6."""
 
 ALONE_FLOPS = 20_000_000
 """Work of which one thread of several is still worth a try."""
@@ -85,7 +94,12 @@ class Space:
         return found
 
 
-def space(op: str, workload: Workload | str, target: Target | None = None) -> Space:
+def space(
+    op: str,
+    workload: Workload | str,
+    target: Target | None = None,
+    max_error: float = MAX_ERROR,
+) -> Space:
     """The search space of one workload.
 
     Parameters
@@ -96,6 +110,8 @@ def space(op: str, workload: Workload | str, target: Target | None = None) -> Sp
         A workload or its key.
     target : Target, optional
         This machine if left out.
+    max_error : float
+        Algorithms that usually err by more are left out; a share of the output's range.
 
     Raises
     ------
@@ -113,8 +129,8 @@ def space(op: str, workload: Workload | str, target: Target | None = None) -> Sp
     if op != workload.op:
         raise ArgumentError(f"operator {op!r} given, but the workload is of {workload.op!r}")
     target = target or native_target()
-    default = default_config(workload, target)
-    configs = {tuple(c.values()): c for c in _candidates(workload, target)}
+    default = default_config(workload, target, max_error)
+    configs = {tuple(c.values()): c for c in _candidates(workload, target, max_error)}
     configs.setdefault(tuple(default.values()), default)
     every = list(configs.values())
     knobs = {name: tuple(dict.fromkeys(c[name] for c in every)) for name in default}
@@ -122,7 +138,7 @@ def space(op: str, workload: Workload | str, target: Target | None = None) -> Sp
 
 
 def is_legal(config: Mapping, workload: Workload, target: Target | None = None) -> bool:
-    """Whether `config` is one of ``space(...).configs``, found without listing all of them."""
+    """Whether `config` is in the space of some `max_error`, found without listing all of it."""
     target = target or native_target()
     if config == default_config(workload, target):
         return True
@@ -137,15 +153,18 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     if not conv:
         return config in [*_gemm_blocks(w, target, base)]
     algo = config.get("algo", "")
-    return algo in _algorithms(w) and config in [*_conv_blocks(w, target, algo, base)]
+    return algo in _algorithms(w, math.inf) and config in [*_conv_blocks(w, target, algo, base)]
 
 
-def default_config(workload: Workload, target: Target | None = None) -> Config:
-    """The config used for a workload that was never tuned: the best by a simple cost model."""
+def default_config(
+    workload: Workload, target: Target | None = None, max_error: float = MAX_ERROR
+) -> Config:
+    """The config used for a workload that was never tuned: the best by a simple cost model of
+    those that err by no more than `max_error`."""
     target = target or native_target()
     if isinstance(workload, DepthwiseConv2d):
         return _default_depthwise(workload, target)
-    return min(_analytic(workload, target), key=lambda c: _cycles(workload, c, target))
+    return min(_analytic(workload, target, max_error), key=lambda c: _cycles(workload, c, target))
 
 
 def check_config(workload: Workload, config: Mapping) -> Config:
@@ -179,11 +198,11 @@ def _isas(target: Target) -> tuple[str, ...]:
     return tuple(reversed(vector[-2:])) or ("scalar",)
 
 
-def _candidates(workload: Any, target: Target) -> Iterator[Config]:
+def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Config]:
     if isinstance(workload, DepthwiseConv2d):
         yield from _depthwise_candidates(workload, target)
     elif isinstance(workload, Conv2d):
-        for algo in _algorithms(workload):
+        for algo in _algorithms(workload, max_error):
             for base in _tiled(workload.k // workload.groups, target):
                 yield from _conv_blocks(workload, target, algo, base)
     else:
@@ -204,9 +223,13 @@ def _tiled(columns: int, target: Target) -> Iterator[Config]:
                     yield {"isa": isa, "mr": mr, "nv": nv, "ku": ku, "prefetch": prefetch}
 
 
-def _algorithms(w: Conv2d) -> tuple[str, ...]:
+def _algorithms(w: Conv2d, max_error: float) -> tuple[str, ...]:
     direct = ("direct",) if w.r * w.s <= 1024 else ()
-    return ("pointwise", "im2col", *direct) if w.pointwise else (*direct, "im2col")
+    if w.pointwise:
+        return ("pointwise", "im2col", *direct)
+    minimal = (w.r, w.s, w.strides, w.dilations) == (3, 3, (1, 1), (1, 1))
+    inside = [a for a, e in WINOGRAD_ERRORS.items() if minimal and e <= max_error]
+    return (*direct, "im2col", *inside)
 
 
 def _splits(w: Conv2d | Gemm) -> list[tuple[int, int]]:
@@ -242,6 +265,9 @@ def _gemm_blocks(w: Gemm, target: Target, base: Config) -> Iterator[Config]:
 
 
 def _conv_blocks(w: Conv2d, target: Target, algo: str, base: Config) -> Iterator[Config]:
+    if algo in WINOGRAD_ERRORS:
+        yield from _winograd_blocks(w, algo, base)
+        return
     columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
     pixels = w.n * w.oh * w.ow
@@ -254,6 +280,23 @@ def _conv_blocks(w: Conv2d, target: Target, algo: str, base: Config) -> Iterator
                 for kc in [k] if algo == "direct" else _upto((384,), k):
                     blocks = {"mc": mc, "nc": nc, "kc": kc, "split_n": split_n}
                     yield {"algo": algo, **base, **blocks, "threads": threads}
+
+
+def _winograd_blocks(w: Conv2d, algo: str, base: Config) -> Iterator[Config]:
+    """mc tiles and nc columns a block; split_n shares out columns and keeps all tiles."""
+    columns, tiles = w.k // w.groups, _winograd_tiles(w, algo)
+    width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    for threads in dict.fromkeys((1, w.threads) if w.flops < ALONE_FLOPS else (w.threads,)):
+        for mc in _upto((8, 16, 32), min(64, -(-tiles // threads))):
+            for nc in [b for b in (64, 128) if width <= b < columns] + [columns]:
+                for split_n in (0, 1):
+                    blocks = {"mc": mc, "nc": nc, "kc": w.c // w.groups, "split_n": split_n}
+                    yield {"algo": algo, **base, **blocks, "threads": threads}
+
+
+def _winograd_tiles(w: Conv2d, algo: str) -> int:
+    size = winograd_tile({"algo": algo})
+    return w.n * -(-w.oh // size) * -(-w.ow // size)
 
 
 def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> list[int]:
@@ -271,7 +314,7 @@ def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> l
 # -- the cost model of the untuned choice ------------------------------------------------------
 
 
-def _analytic(w: Any, target: Target) -> Iterator[Config]:
+def _analytic(w: Any, target: Target, max_error: float) -> Iterator[Config]:
     """A handful of sane configs: each tile, blocks sized for the caches.
 
     Narrow vectors come first, so that they win where wide ones save nothing.
@@ -287,7 +330,7 @@ def _analytic(w: Any, target: Target) -> Iterator[Config]:
             for mr in rows:
                 base = {"isa": isa, "mr": mr, "nv": nv, "ku": 1, "prefetch": 0}
                 if conv:
-                    for algo in _algorithms(w):
+                    for algo in _algorithms(w, max_error):
                         blocks = _analytic_conv_blocks(w, target, algo, base, threads)
                         yield {"algo": algo, **base, **blocks, "threads": threads}
                 else:
@@ -301,6 +344,8 @@ def _analytic(w: Any, target: Target) -> Iterator[Config]:
 def _analytic_conv_blocks(
     w: Conv2d, target: Target, algo: str, base: Config, threads: int
 ) -> Config:
+    if algo in WINOGRAD_ERRORS:
+        return _analytic_winograd_blocks(w, target, algo, base, threads)
     columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
     if algo == "direct":
         mc, split_n = max(1, w.oh // (4 * threads)), 0
@@ -313,6 +358,24 @@ def _analytic_conv_blocks(
         mc, split_n = _default_rows(pixels, k, base["mr"], cache, threads, 1)
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
     nc = _split_columns(columns, width, threads) if split_n else columns
+    return {"mc": mc, "nc": nc, "kc": k, "split_n": split_n}
+
+
+def _analytic_winograd_blocks(
+    w: Conv2d, target: Target, algo: str, base: Config, threads: int
+) -> Config:
+    """Tiles that fit into the cache, as evenly as the threads want them. Where the weights are too
+    many for the cache, or the tiles too few for the threads, a part of the columns at a time."""
+    columns, k = w.k // w.groups, w.c // w.groups
+    width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    places, tiles = (winograd_tile({"algo": algo}) + 2) ** 2, _winograd_tiles(w, algo)
+    split_n = int(places * w.c * columns * 4 > 4 * _l2(target) or tiles < 8 * threads)
+    nc = _split_columns(columns, width, threads) if split_n else columns
+    if split_n:
+        nc = min(nc, max(width, 128 // width * width))
+    fit = max(12, _l2(target) // 3 // (4 * places * (k + nc)))
+    share = 1 if split_n else threads
+    mc = -(-tiles // (share * -(-tiles // (share * fit)))) if tiles else 1
     return {"mc": mc, "nc": nc, "kc": k, "split_n": split_n}
 
 
@@ -336,21 +399,31 @@ def _split_columns(columns: int, width: int, threads: int) -> int:
 def _cycles(w: Any, config: Config, target: Target) -> float:
     """Rough cycles: issue of fma and loads per k step, packing, and L1 collisions."""
     lanes, mr, nv = _kernels.isa_lanes(config["isa"]), config["mr"], config["nv"]
+    rate = _fma_rate(target, config["isa"])
     if isinstance(w, Gemm):
         columns, k, rows, lines = w.n, w.k, w.m, w.batch
-        stride, pack = 4 * w.k, 0.0
+        stride, extra = 4 * w.k, 0.0
+    elif winograd_tile(config):
+        columns, k = w.k // w.groups, w.c // w.groups
+        places, tiles = (winograd_tile(config) + 2) ** 2, _winograd_tiles(w, config["algo"])
+        blocks = max(1, -(-tiles // config["mc"]))
+        rows, lines, stride = -(-tiles // blocks), w.groups * places * blocks, 0
+        # Of each value both transforms make a load, a store and some sums.
+        vectors = w.groups * (-(-k // lanes) + -(-columns // lanes))
+        extra = (2.0 + 4.0 / rate) * places * tiles * vectors
+        extra += _weight_cycles(w, places)
     else:
         columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
         direct = config["algo"] == "direct"
         rows, lines = (w.ow, w.n * w.oh) if direct else (w.n * w.oh * w.ow, 1)
+        lines *= w.groups
         stride = 4 * w.c * (w.strides[1] if direct else 1)
-        pack = 0.0
+        extra = _weight_cycles(w, w.r * w.s)
         if config["algo"] == "im2col":
             stride = 0
-            pack = rows * k / lanes * (1.5 if w.c // w.groups >= lanes else 3)
+            extra += w.groups * rows * k / lanes * (1.5 if w.c // w.groups >= lanes else 3)
         elif direct and any(w.pads):
-            pack = 2.0 * w.n * w.h * w.w * w.c / lanes
-    rate = _fma_rate(target, config["isa"])
+            extra += 2.0 * w.n * w.h * w.w * w.c / lanes
     tiles = -(-rows // mr)
     low, more = divmod(rows, tiles) if tiles else (0, 0)
     total = 0.0
@@ -366,7 +439,13 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
             if isinstance(w, Conv2d) and config["algo"] == "direct":
                 segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
             total += panels * count * (step * k + 4 * segments + height * vectors + 10)
-    return lines * total + pack
+    return lines * total + extra
+
+
+def _weight_cycles(w: Conv2d, taps: int) -> float:
+    """Cycles that all threads lose by reading the weights once: they share the memory, of 8 bytes
+    a cycle, half of whose time is hidden behind the arithmetic."""
+    return w.threads * 4 * taps * w.c // w.groups * w.k / 16
 
 
 def _fma_rate(target: Target, isa: str) -> int:

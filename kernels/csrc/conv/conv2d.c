@@ -1,4 +1,6 @@
 /* NHWC convolution as a GEMM: rows are output pixels, columns output channels, k runs over (kh, kw, ic). */
+#include "conv2d.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -6,8 +8,6 @@
 #include "../cpu/num.h"
 #include "../cpu/split.h"
 #include "../cpu/threads.h"
-#include "../gemm/gemm.h"
-#include "luthier/lt_ops.h"
 
 #define MAX_TAPS 1024 /* segments of the direct algorithm, on the stack */
 
@@ -40,24 +40,31 @@ static int conv_fits(const lt_conv2d_args *c) {
          LT_FITS(c->kh, c->dh) && LT_FITS(c->kw, c->dw);
 }
 
-static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
+int lt_conv2d_prepare(const lt_conv2d_args *c, lt_rhs *rhs) {
   if (!conv_fits(c) || c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc)
     return LT_BAD_ARGUMENT;
-  job->c = c;
-  job->icg = c->ic / c->groups;
-  job->ocg = c->oc / c->groups;
-  job->rhs = (lt_rhs){.isa = c->isa,
-                      .mr = c->mr,
-                      .nv = c->nv,
-                      .ku = c->ku,
-                      .prefetch = c->prefetch,
-                      .n = job->ocg,
-                      .k = c->kh * c->kw * job->icg,
-                      .act = c->act,
-                      .alpha = (float)c->alpha,
-                      .beta = (float)c->beta};
-  int status = lt_rhs_prepare(&job->rhs);
+  *rhs = (lt_rhs){.isa = c->isa,
+                  .mr = c->mr,
+                  .nv = c->nv,
+                  .ku = c->ku,
+                  .prefetch = c->prefetch,
+                  .n = c->oc / c->groups,
+                  .k = c->ic / c->groups,
+                  .act = c->act,
+                  .alpha = (float)c->alpha,
+                  .beta = (float)c->beta};
+  return lt_rhs_prepare(rhs);
+}
+
+static int is_winograd(const lt_conv2d_args *c) { return c->algo >= LT_CONV_WINOGRAD2 && c->algo <= LT_CONV_WINOGRAD6; }
+
+static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
+  int status = lt_conv2d_prepare(c, &job->rhs);
   if (status) return status;
+  job->c = c;
+  job->icg = job->rhs.k;
+  job->ocg = job->rhs.n;
+  job->rhs.k *= c->kh * c->kw;
   job->nc = round_up(min64(c->nc, job->ocg), c->nv * job->rhs.lanes);
   job->n_blocks = ceil_div(job->ocg, job->nc);
   job->threads = min64(c->threads, LT_MAX_THREADS);
@@ -72,7 +79,7 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
     case LT_CONV_IM2COL:
       job->pixels = min64(c->mc, c->oh * c->ow);
       job->m_blocks = c->n * ceil_div(c->oh * c->ow, job->pixels);
-      job->ld_rows = (round_up(job->rhs.k, 16) / 16 | 1) * 16;
+      job->ld_rows = odd_lines(job->rhs.k);
       job->room = job->pixels * job->ld_rows;
       return LT_FITS(job->pixels, job->ld_rows) ? LT_OK : LT_BAD_ARGUMENT;
     case LT_CONV_DIRECT:
@@ -87,6 +94,7 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
 
 int64_t lt_conv2d_work(const void *args) {
   const lt_conv2d_args *c = args;
+  if (is_winograd(c)) return lt_winograd_work(c);
   conv_job job;
   if (conv_plan(c, &job)) return 0;
   return (job.room * job.threads + job.pad_iw * c->n * c->ih * c->ic) * (int64_t)sizeof(float);
@@ -236,6 +244,7 @@ static void pad_task(void *context, int64_t line, int thread) {
 
 int lt_conv2d_run(const void *args) {
   const lt_conv2d_args *c = args;
+  if (is_winograd(c)) return lt_winograd_run(c);
   conv_job job;
   int status = conv_plan(c, &job);
   if (status) return status;

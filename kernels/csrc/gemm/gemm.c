@@ -110,9 +110,6 @@ typedef struct {
   int64_t pack_floats; /* per-thread room for packed rows, which follows */
 } gemm_job;
 
-/* Distance between packed rows: an odd number of cache lines, so that rows do not collide in L1. */
-static int64_t packed_ld(int64_t kc) { return (round_up(kc, 16) / 16 | 1) * 16; }
-
 /* A plain right-hand side of several matrices is packed by the thread that needs it; a single one is packed by all. */
 static int rhs_per_thread(const lt_gemm_args *g) { return !g->w_packed && g->batch > 1; }
 
@@ -149,7 +146,7 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   job->threads = min64(g->threads, LT_MAX_THREADS);
   job->rhs_floats = g->w_packed ? 0 : lt_packed_size(job->rhs.lanes, g->k, g->n);
   job->rhs_count = rhs_per_thread(g) ? job->threads : 1;
-  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * packed_ld(min64(g->kc, g->k)) : 0;
+  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * odd_lines(min64(g->kc, g->k)) : 0;
   return LT_OK;
 }
 
@@ -173,7 +170,7 @@ static void gemm_one_block(const gemm_job *job, const lt_rhs *rhs, int64_t b, in
     const int64_t kc = min64(g->kc, g->k - k0);
     rows.a = a + k0;
     if (g->pack_a) {
-      const int64_t ld = packed_ld(min64(g->kc, g->k));
+      const int64_t ld = odd_lines(min64(g->kc, g->k));
       for (int64_t r = 0; r < rows.rows; r++) memcpy(packed + r * ld, a + r * g->lda + k0, (size_t)kc * sizeof *a);
       rows.a = packed;
       rows.lda = ld;

@@ -220,7 +220,11 @@ LT_OPS(LT_DECLARE)
 enum lt_conv_algo {
   LT_CONV_POINTWISE = 0, /* 1x1, stride 1, no padding: one GEMM over all pixels */
   LT_CONV_IM2COL = 1,    /* rows packed lazily, a block of pixels at a time */
-  LT_CONV_DIRECT = 2     /* rows of an output row read in place through segment offsets; padded copy if padding */
+  LT_CONV_DIRECT = 2, /* rows of an output row read in place through segment offsets; padded copy if padding */
+  /* 3x3, stride and dilation 1, by tiles of 2x2, 4x4, 6x6; w packed place by place (luthier.kernels.fields) */
+  LT_CONV_WINOGRAD2 = 3,
+  LT_CONV_WINOGRAD4 = 4,
+  LT_CONV_WINOGRAD6 = 5
 };
 
 enum lt_unary_op {
