@@ -113,9 +113,7 @@ def _winograd_weights(weights: np.ndarray, tile: int) -> np.ndarray:
     (1, s, s**2) / L(s), and that of infinity (0, 0, 1).
     """
     points = [0.0, *(sign * p for p in WINOGRAD_POINTS[tile] for sign in (1, -1))]
-    rows = [
-        np.array([1, s, s * s]) / np.prod([s - t for t in points if t != s]) for s in points
-    ]
+    rows = [np.array([1, s, s * s]) / np.prod([s - t for t in points if t != s]) for s in points]
     g = np.stack([*rows, np.array([0.0, 0.0, 1.0])])
     places = np.kron(g, g) @ weights.reshape(-1, 9).T.astype(np.float64)
     oc, ic = weights.shape[:2]

@@ -19,7 +19,15 @@ from luthier.kernels.fields import ALGORITHMS, winograd_tile
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 from luthier.target import Target
 
-__all__ = ["Space", "check_config", "default_config", "is_legal", "space"]
+__all__ = [
+    "MAX_ERROR",
+    "Space",
+    "check_config",
+    "default_config",
+    "is_legal",
+    "space",
+    "usual_error",
+]
 
 Config = dict[str, Any]
 
@@ -165,6 +173,12 @@ def default_config(
     if isinstance(workload, DepthwiseConv2d):
         return _default_depthwise(workload, target)
     return min(_analytic(workload, target, max_error), key=lambda c: _cycles(workload, c, target))
+
+
+def usual_error(config: Mapping) -> float:
+    """What the algorithm of a config adds to the rounding of float32 sums, as a share of the
+    output's range; 0 for all but Winograd's."""
+    return WINOGRAD_ERRORS.get(config.get("algo", ""), 0.0)
 
 
 def check_config(workload: Workload, config: Mapping) -> Config:
@@ -402,7 +416,7 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
     rate = _fma_rate(target, config["isa"])
     if isinstance(w, Gemm):
         columns, k, rows, lines = w.n, w.k, w.m, w.batch
-        stride, extra = 4 * w.k, 0.0
+        stride, extra, weights = 4 * w.k, 0.0, 0
     elif winograd_tile(config):
         columns, k = w.k // w.groups, w.c // w.groups
         places, tiles = (winograd_tile(config) + 2) ** 2, _winograd_tiles(w, config["algo"])
@@ -411,14 +425,14 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
         # Of each value both transforms make a load, a store and some sums.
         vectors = w.groups * (-(-k // lanes) + -(-columns // lanes))
         extra = (2.0 + 4.0 / rate) * places * tiles * vectors
-        extra += _weight_cycles(w, places)
+        weights = places * k * w.k
     else:
         columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
         direct = config["algo"] == "direct"
         rows, lines = (w.ow, w.n * w.oh) if direct else (w.n * w.oh * w.ow, 1)
         lines *= w.groups
         stride = 4 * w.c * (w.strides[1] if direct else 1)
-        extra = _weight_cycles(w, w.r * w.s)
+        extra, weights = 0.0, k * w.k
         if config["algo"] == "im2col":
             stride = 0
             extra += w.groups * rows * k / lanes * (1.5 if w.c // w.groups >= lanes else 3)
@@ -439,13 +453,10 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
             if isinstance(w, Conv2d) and config["algo"] == "direct":
                 segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
             total += panels * count * (step * k + 4 * segments + height * vectors + 10)
-    return lines * total + extra
-
-
-def _weight_cycles(w: Conv2d, taps: int) -> float:
-    """Cycles that all threads lose by reading the weights once: they share the memory, of 8 bytes
-    a cycle, half of whose time is hidden behind the arithmetic."""
-    return w.threads * 4 * taps * w.c // w.groups * w.k / 16
+    total = lines * total + extra
+    # All threads together read some 8 bytes of weights a cycle, about half of it meanwhile.
+    reading = w.threads * weights * 4 / 8
+    return max(total, reading) + min(total, reading) / 2
 
 
 def _fma_rate(target: Target, isa: str) -> int:

@@ -222,7 +222,8 @@ class Context:
         data = np.ascontiguousarray(weights.data, np.float32)
         content = hashlib.blake2b(data.data, digest_size=16).digest()
         groups = getattr(workload, "groups", 1)
-        layout = (content, data.shape, workload.op, groups, config["isa"], config.get("nv"))
+        panel = (config["isa"], config.get("nv"), fields.winograd_tile(config))
+        layout = (content, data.shape, workload.op, groups, *panel)
         room = self.packed.get(layout)
         if room is None:
             array = fields.pack_weights(workload, data, config)
