@@ -17,16 +17,18 @@ from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
 from luthier.kernels.fields import ALGORITHMS, winograd_tile
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
+from luthier.limits import MAX_ERROR
 from luthier.target import Target
 
 __all__ = [
-    "MAX_ERROR",
     "Space",
     "check_config",
+    "check_max_error",
     "default_config",
     "is_legal",
     "space",
     "usual_error",
+    "within",
 ]
 
 Config = dict[str, Any]
@@ -44,13 +46,9 @@ TILES: dict[str, dict[int, tuple[int, ...]]] = {
 
 UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1,), "scalar": (1,)}
 
-MAX_ERROR = 1e-5
-"""Largest error of a layer that is allowed unless the user says otherwise, as a share of its
-output's range."""
-
 WINOGRAD_ERRORS = {"winograd2": 1e-6, "winograd4": 4e-6, "winograd6": 3e-5}
-"""What the Winograd algorithms err by in layers of up to 512 channels, as `MAX_ERROR` counts it;
-other algorithms stay below 1e-6."""
+"""What Winograd algorithms err by in layers of up to 512 channels, as `luthier.limits.MAX_ERROR`
+counts it; other algorithms err by up to 2e-6."""
 
 ALONE_FLOPS = 20_000_000
 """Work of which one thread of several is still worth a try."""
@@ -179,6 +177,29 @@ def usual_error(config: Mapping) -> float:
     """What the algorithm of a config adds to the rounding of float32 sums, as a share of the
     output's range; 0 for all but Winograd's."""
     return WINOGRAD_ERRORS.get(config.get("algo", ""), 0.0)
+
+
+def within(config: Mapping, max_error: float, measured: float | None = None) -> bool:
+    """Whether a config may be used where layers may err by `max_error`.
+
+    `measured` is its own error, if that is known. The bound is on what algorithms add: those that
+    just sum in float32 are within any.
+    """
+    usual = usual_error(config)
+    return usual == 0 or (usual if measured is None else measured) <= max_error
+
+
+def check_max_error(max_error: float) -> float:
+    """`max_error`, if it is a bound.
+
+    Raises
+    ------
+    ArgumentError
+        It is negative or not a number.
+    """
+    if not max_error >= 0:
+        raise ArgumentError(f"max_error must be zero or a positive number, got {max_error}")
+    return max_error
 
 
 def check_config(workload: Workload, config: Mapping) -> Config:

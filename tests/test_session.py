@@ -90,8 +90,34 @@ def test_refuses_bad_arguments(path: Path, session: luthier.InferenceSession) ->
         luthier.InferenceSession(path, num_threads=0)
     with pytest.raises(luthier.ArgumentError, match="unknown backends"):
         luthier.InferenceSession(path, backends=("gpu",))
+    with pytest.raises(luthier.ArgumentError, match="max_error must be zero or a positive"):
+        luthier.InferenceSession(path, max_error=-1e-6)
     with pytest.raises(luthier.ArgumentError, match="no backend given"):
         luthier.InferenceSession(path, backends=())
+
+
+def test_the_bound_on_errors_rules_out_winograd() -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    x, w = (np.random.default_rng(i).random((1, 16, 20, 20), np.float32) for i in (0, 1))
+    w = w[:, :, :3, :3].repeat(16, axis=0)
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 16, 18, 18)),
+    ]
+    weights = [numpy_helper.from_array(w, "w")]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    found = {}
+    for bound in (0.0, 1e-5):
+        session = luthier.InferenceSession(
+            model.SerializeToString(), num_threads=1, records=None, max_error=bound
+        )
+        kernels = [node.kernel for node in session.plan({"x": x}).nodes]
+        assert any("winograd" in kernel for kernel in kernels) == (bound > 0)
+        (found[bound],) = session.run(None, {"x": x})
+    np.testing.assert_allclose(found[0.0], found[1e-5], rtol=1e-5)
 
 
 def test_keeps_a_bounded_number_of_plans(

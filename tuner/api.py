@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from luthier.errors import ArgumentError
+from luthier.limits import MAX_ERROR
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of
 from luthier.tuner.loop import Loop
@@ -59,6 +61,7 @@ def tune(
     strategy: str = "bayes",
     measurer: Measurer | None = None,
     progress: Progress | None = None,
+    max_error: float = MAX_ERROR,
 ) -> Report:
     """Search the best config of every task, and write what is found to the database.
 
@@ -86,6 +89,9 @@ def tune(
         By default a `LocalMeasurer` with the level's effort.
     progress : Progress, optional
         Is told what happens.
+    max_error : float
+        Largest error that the algorithm of a layer may add, as a share of its output's range.
+        Convolutions by Winograd are tried where they usually err by less, and kept where they do.
 
     Returns
     -------
@@ -94,7 +100,7 @@ def tune(
     Raises
     ------
     ArgumentError
-        Unknown level or strategy, or a budget that is not positive.
+        Unknown level or strategy, a budget that is not positive, or a negative `max_error`.
     RecordError
         The database cannot be written, or another run is writing it; nothing was measured.
     KernelError
@@ -105,6 +111,9 @@ def tune(
     >>> report = tune(tasks, Database(), luthier.native_target(), budget=60)   # doctest: +SKIP
     >>> [(t.task.key, t.ratio) for t in report.tasks]                          # doctest: +SKIP
     """
+    from luthier.kernels.spaces import check_max_error, space
+
+    check_max_error(max_error)
     if level not in LEVELS:
         raise ArgumentError(f"unknown level {level!r}, choose from: {', '.join(LEVELS)}")
     chosen = LEVELS[level]
@@ -115,7 +124,7 @@ def tune(
         searcher, notice = RandomSearch, ""
     database.check_writable()
     own = measurer is None
-    measurer = measurer or LocalMeasurer(chosen.effort)
+    measurer = measurer or LocalMeasurer(chosen.effort, space=partial(space, max_error=max_error))
     try:
         with database.tuning_lock():
             loop = Loop(
@@ -127,6 +136,7 @@ def tune(
                 seed=seed,
                 budget=chosen.budget if budget is None else budget,
                 progress=progress or Progress(),
+                max_error=max_error,
             )
             if notice:
                 loop.notice(notice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from luthier.limits import MAX_ERROR
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of, kernels_hash
 from luthier.tuner.record import Config
@@ -23,6 +24,7 @@ def chooser(
     shapes: dict[str, tuple[int, ...]] | None = None,
     threads: int = 1,
     only: Mapping[str, Config] | None = None,
+    max_error: float = MAX_ERROR,
 ) -> Choose:
     """The choice of configs for one model.
 
@@ -39,6 +41,8 @@ def chooser(
     threads : int
     only : mapping of str to config, optional
         Configs by workload key to use instead of all that is recorded.
+    max_error : float
+        Configs whose recorded error is larger are not used.
 
     Returns
     -------
@@ -54,13 +58,17 @@ def chooser(
         verdict = database.model_verdict(model, shapes or {}, threads, device, kernels=kernels)
         only = verdict.kept if verdict else None
 
-    from luthier.kernels.spaces import VERSION
+    from luthier.kernels.spaces import VERSION, within
 
     def choose(workload: Any) -> tuple[Config | None, str]:
         if only is not None:
             config = only.get(workload.key)
-            return config, "exact" if config else "default"
-        found = database.lookup(workload.key, device, kernels=kernels, space=VERSION)
-        return found.config, found.rung
+            rung = "exact"
+        else:
+            found = database.lookup(workload.key, device, kernels=kernels, space=VERSION)
+            config, rung = found.config, found.rung
+        if config is None or not within(config, max_error, database.error(workload.key, config)):
+            return None, "default"
+        return config, rung
 
     return choose

@@ -228,6 +228,17 @@ class Database:
                 return v
         return None
 
+    def error(self, workload: str, config: Config) -> float | None:
+        """The latest measured error of a config, as a share of the output's range; None if none
+        is recorded."""
+        key = config_key(config)
+        for r in reversed(self.records()):
+            if isinstance(r, Trial | Verdict) and r.workload == workload:
+                check = r.result.check
+                if check is not None and check.max_rel is not None and config_key(r.config) == key:
+                    return check.max_rel
+        return None
+
     def lookup(self, workload: str, device: Device, *, kernels: str, space: str) -> Found:
         """Find the config for a workload: exact device, same core type, or default.
 

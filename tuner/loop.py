@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.errors import KernelError
+from luthier.limits import MAX_ERROR
 from luthier.tuner.database import Database
 from luthier.tuner.measure import Measurer
 from luthier.tuner.progress import Progress
@@ -94,6 +95,7 @@ class Loop:
         seed: int,
         budget: float,
         progress: Progress,
+        max_error: float = MAX_ERROR,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
@@ -101,6 +103,7 @@ class Loop:
         self.progress = progress
         self.report = Report()
         self._budget = budget
+        self._max_error = max_error
         self._clock = clock
         self._begin = clock()
         self._sequence = 0
@@ -221,6 +224,9 @@ class Loop:
             return trial
         if record is None or (is_default and not record.result.ok):
             return None
+        compared = record.result.reference
+        if compared is not None and compared.config != state.report.default:
+            return None  # with another bound on errors the default may have been another
         return record
 
     def _measure(self, state: _State, config: Config, suggest: float) -> Trial:
@@ -253,7 +259,7 @@ class Loop:
         return trial
 
     def _take(self, state: _State, trial: Trial, *, recalled: bool) -> None:
-        result, report = trial.result, state.report
+        result, report = self._judged(trial), state.report
         state.strategy.tell(trial.config, result)
         report.add(trial.config, result, recalled=recalled)
         if result.ok:
@@ -265,6 +271,16 @@ class Loop:
         if report.trials >= state.limit:
             state.done = True
         self.progress.on_trial(state.task, trial, report)
+
+    def _judged(self, trial: Trial) -> Result:
+        """The result as this run has to see it: an error that is too large is a failure."""
+        from luthier.kernels.spaces import within
+
+        check = trial.result.check
+        measured = check.max_rel if check else None
+        if not trial.result.ok or within(trial.config, self._max_error, measured):
+            return trial.result
+        return Result("inaccurate", f"error above {self._max_error:g}", check=check)
 
     # -- confirming --------------------------------------------------------------------------
 
@@ -294,12 +310,13 @@ class Loop:
     def _known_verdict(self, state: _State) -> Verdict | None:
         if state.fresh:
             return None
-        return self.database.verdict(
+        known = self.database.verdict(
             state.task.key,
             self._common["device"],
             kernels=self._common["kernels"],
             space=state.space,
         )
+        return known if known and known.max_error == self._max_error else None
 
     def _verdict(self, state: _State, count: int) -> Verdict | None:
         """Compare the best configs with the default; None if nothing could be compared."""
@@ -320,7 +337,8 @@ class Loop:
         state.report.candidates = tuple(config for _, config, _ in compared[:CANDIDATES])
         bound, config, result = (compared or own)[0]
         won = bound < WIN
-        verdict = self._line(Verdict, state, config=config, result=result, won=won)
+        found = {"config": config, "result": result, "won": won, "max_error": self._max_error}
+        verdict = self._line(Verdict, state, **found)
         self.database.append(verdict, sync=True)
         return verdict
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from luthier.limits import MAX_ERROR
+
 __all__ = [
     "OK",
     "STATUSES",
@@ -43,6 +45,7 @@ STATUSES = (
     "run_timeout",
     "crash",  # the worker died
     "wrong",  # the answer differs from the reference
+    "inaccurate",  # the answer is right, but errs by more than the user allows
     "unstable",  # the samples are too far apart to say anything
     "device_lost",  # no worker could be started
     "killed",  # the tuner itself ended during the trial (power loss, kill -9)
@@ -97,7 +100,7 @@ class Reference(_Part, frozen=True):
 
 
 class Check(_Part, frozen=True):
-    """How far the answer is from the reference's."""
+    """How far the answer is from the reference's; `max_rel` is a share of the output's range."""
 
     ok: bool
     max_abs: float | None = None
@@ -203,7 +206,7 @@ class Verdict(Line, tag="verdict", kw_only=True, frozen=True):
     """The outcome of a confirmation: the config to use for a workload.
 
     `won` tells whether it beat the reference config with confidence; if not, the reference
-    stays in use.
+    stays in use. `max_error` bounded the errors of what was compared.
     """
 
     workload: str
@@ -211,6 +214,7 @@ class Verdict(Line, tag="verdict", kw_only=True, frozen=True):
     config: Config
     result: Result
     won: bool
+    max_error: float = MAX_ERROR
 
 
 class ModelVerdict(Line, tag="plan", kw_only=True, frozen=True):

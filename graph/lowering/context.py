@@ -111,14 +111,23 @@ class Context:
     packed : mutable mapping or None
         Packed weights by content and layout, which plans of one model share. None packs nothing,
         for callers that only want the steps.
+    max_error : float
+        Of untuned configs, as `luthier.kernels.default_config` takes it.
     """
 
-    def __init__(self, choose: Choose, num_threads: int, packed: MutableMapping | None) -> None:
+    def __init__(
+        self,
+        choose: Choose,
+        num_threads: int,
+        packed: MutableMapping | None,
+        max_error: float = limits.MAX_ERROR,
+    ) -> None:
         self.choose = choose
         self.num_threads = num_threads
         self.steps: list[Step] = []
         self.views: dict[Value, View] = {}
         self.packed = packed
+        self.max_error = max_error
         self.isa = _kernels.ISA_NAMES.index(_best_isa())
 
     # -- values --------------------------------------------------------------------------------
@@ -206,7 +215,8 @@ class Context:
         """
         config, rung = self.choose(workload)
         if config is None or (rung != "default" and not is_legal(config, workload)):
-            config, rung = default_config(workload), "default"
+            config = default_config(workload, max_error=self.max_error)
+            rung = "default"
         if weights is not None:
             slots["w"] = self.pack(workload, weights, config)
         slots = {**fields.workload_fields(workload), **fields.config_fields(config), **slots}

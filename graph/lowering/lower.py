@@ -29,6 +29,7 @@ def lower(
     num_threads: int = 1,
     backends: Sequence[str] = BACKENDS,
     packed: MutableMapping | None = None,
+    max_error: float = limits.MAX_ERROR,
 ) -> Plan:
     """Make a plan of an optimised graph.
 
@@ -45,6 +46,8 @@ def lower(
     packed : mutable mapping, optional
         Packed weights, which plans of one model share. The plans keep them alive, so that a
         `weakref.WeakValueDictionary` will do.
+    max_error : float
+        Bound on the error of untuned configs.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def lower(
     >>> [y] = plan.run([x])
     """
     choose = choose or (lambda workload: (None, "default"))
-    context = Context(choose, num_threads, {} if packed is None else packed)
+    context = Context(choose, num_threads, {} if packed is None else packed, max_error)
     _emit(graph, context, backends)
     return Plan(graph, context)
 

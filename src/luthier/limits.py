@@ -1,4 +1,7 @@
-"""Bounds on what a model may ask for. Model files are untrusted: check before allocating."""
+"""Bounds on what a model may ask for, and on errors.
+
+Model files are untrusted: check before allocating.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,10 @@ MAX_NODES = 1_000_000
 
 MAX_SUBGRAPH_DEPTH = 16
 """Deepest nesting of subgraphs (If, Loop, Scan)."""
+
+MAX_ERROR = 1e-5
+"""Largest error that the algorithm of a layer may add to the rounding of float32 sums unless the
+user says otherwise, as a share of the layer's output range."""
 
 FOLD_BYTES = 64 << 20
 """Constant folding keeps a node whose result would be larger than this, in bytes."""

@@ -17,7 +17,8 @@ from luthier.errors import ArgumentError, UnsupportedError
 from luthier.graph import Value, lower
 from luthier.graph.lowering.lower import BACKENDS
 from luthier.kernels.cpu import native_target, usable_cores
-from luthier.kernels.spaces import default_config
+from luthier.kernels.spaces import check_max_error, default_config
+from luthier.limits import MAX_ERROR
 from luthier.model import Model
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class InferenceSession:
         Any of ``"native"`` and ``"reference"``, in the order in which they are tried.
     target : Target, optional
         Choose configs as for this target, of the same architecture. By default this machine.
+    max_error : float
+        Largest error that the algorithm of a layer may add, as a share of its output's range.
+        Winograd convolutions are used where they stay below it; 0 rules them out.
 
     Raises
     ------
@@ -105,6 +109,7 @@ class InferenceSession:
         records: str | os.PathLike[str] | None = "default",
         backends: Sequence[str] = BACKENDS,
         target: Target | None = None,
+        max_error: float = MAX_ERROR,
     ) -> None:
         if num_threads is not None and num_threads < 1:
             raise ArgumentError(f"num_threads must be positive, got {num_threads}")
@@ -120,6 +125,7 @@ class InferenceSession:
         self.num_threads = num_threads or default_threads()
         self.backends = tuple(backends)
         self.target = target or native_target()
+        self.max_error = check_max_error(max_error)
         if self.target.arch != native_target().arch:
             raise ArgumentError(
                 f"target {self.target.name} is {self.target.arch}, this machine is"
@@ -227,7 +233,9 @@ class InferenceSession:
         if self._owns_model and self.model.has_one_plan:
             self.model.drop_weights()  # before they are packed: `graph` holds what the plan needs
         try:
-            return lower(graph, choose, self.num_threads, self.backends, self._packed)
+            return lower(
+                graph, choose, self.num_threads, self.backends, self._packed, self.max_error
+            )
         except UnsupportedError as error:
             self._unsupported = error
             raise
@@ -236,7 +244,7 @@ class InferenceSession:
         """From a workload to its config and rung, by the records and then by the target."""
 
         def untuned(workload: Workload) -> tuple[dict[str, Any], str]:
-            return default_config(workload, self.target), "default"
+            return default_config(workload, self.target, self.max_error), "default"
 
         if self._database is None:
             return untuned
@@ -248,6 +256,7 @@ class InferenceSession:
             model=self.model.digest,
             shapes=shapes,
             threads=self.num_threads,
+            max_error=self.max_error,
         )
 
         def choose(workload: Workload) -> tuple[dict[str, Any], str]:

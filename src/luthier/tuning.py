@@ -16,6 +16,7 @@ from luthier.errors import ArgumentError
 from luthier.feeds import example_feeds
 from luthier.graph import lower
 from luthier.kernels.cpu import native_target
+from luthier.limits import MAX_ERROR
 from luthier.model import Model
 from luthier.session import default_threads
 
@@ -81,6 +82,7 @@ def tune(
     budget: float | None = None,
     seed: int = 0,
     progress: tuner.Progress | None = None,
+    max_error: float = MAX_ERROR,
     on_tasks: Callable[[list[tuner.Task]], None] | None = None,
 ) -> Outcome:
     """Tune the kernels of a model to this machine, and keep what makes the whole model faster.
@@ -97,8 +99,8 @@ def tune(
         By default this machine. Any other target has to be of the same architecture.
     records : path, optional
         By default the user's own file of records.
-    level, budget, seed, progress
-        As for `luthier.tuner.tune`.
+    level, budget, seed, progress, max_error
+        As for `luthier.tuner.tune`. A session uses what is found if its own `max_error` allows.
     on_tasks : callable, optional
         Is told the tasks before the search starts.
 
@@ -132,7 +134,14 @@ def tune(
     if on_tasks:
         on_tasks(tasks)
     report = tuner.tune(
-        tasks, database, target, level=level, budget=budget, seed=seed, progress=progress
+        tasks,
+        database,
+        target,
+        level=level,
+        budget=budget,
+        seed=seed,
+        progress=progress,
+        max_error=max_error,
     )
     identity: dict[str, Any] = {
         "model": model.digest,
@@ -143,8 +152,10 @@ def tune(
     arrays = [np.asarray(feeds[v.name], order="C") for v in model.graph.inputs]
 
     def build(configs: Mapping[str, tuner.Config]) -> _Built:
-        choose = tuner.chooser(database, target, only=configs)
-        return _Built(lower(model.specialise(feeds), choose, threads, packed=packed), arrays)
+        choose = tuner.chooser(database, target, only=configs, max_error=max_error)
+        graph = model.specialise(feeds)
+        plan = lower(graph, choose, threads, packed=packed, max_error=max_error)
+        return _Built(plan, arrays)
 
     seconds = min(VERIFY_SECONDS, (budget or tuner.LEVELS[level].budget) / 10)
     kept, comparison = tuner.judge(report.tasks, build, seconds=seconds)

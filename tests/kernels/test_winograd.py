@@ -22,6 +22,7 @@ from linear_cases import (
 from luthier.errors import KernelError
 from luthier.kernels import ACTIVATIONS, Conv2d, Runner, _kernels, default_config, fields, space
 from luthier.kernels.spaces import WINOGRAD_ERRORS
+from luthier.target import profile
 
 TILES = (2, 4, 6)
 FULL = {"bias": True, "residual": True, "activation": "relu"}
@@ -152,10 +153,11 @@ def test_the_bound_limits_the_algorithms():
 
 
 def test_the_default_where_weights_are_few_and_where_they_are_many():
+    target = profile("x86-64-v4")
     few = shaped(56, 56, (1, 1, 1, 1), c=64, k=64)
-    assert default_config(few)["algo"] == "winograd4"
+    assert default_config(few, target)["algo"] == "winograd4"
     many = shaped(4, 4, (1, 1, 1, 1), c=2048, k=2048, threads=2)
-    assert default_config(many)["algo"] == "direct"
+    assert default_config(many, target)["algo"] == "direct"
 
 
 @pytest.mark.parametrize(

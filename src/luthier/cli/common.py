@@ -10,9 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.limits import MAX_ERROR
+
 __all__ = [
     "MODEL_HELP",
     "add_json",
+    "add_max_error",
     "add_model",
     "add_records",
     "add_shapes",
@@ -94,6 +97,17 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def add_records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--records", metavar="FILE", type=Path, help="tuning records (default: the user's own)"
+    )
+
+
+def add_max_error(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-error",
+        metavar="SHARE",
+        type=float,
+        default=MAX_ERROR,
+        help="largest error that a layer's algorithm may add, as a share of its output's range;"
+        f" 0 rules out Winograd convolutions (default: {MAX_ERROR:g})",
     )
 
 

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
+    common.add_max_error(parser)
     common.add_json(parser)
 
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         num_threads=args.threads,
         records=args.records or "default",
         target=None if args.target == "native" else profile(args.target),
+        max_error=args.max_error,
     )
     feeds = session.check_feeds(example_feeds(session.model, dict(args.shape)))
     plan = session.plan(feeds)

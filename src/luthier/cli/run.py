@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
+    common.add_max_error(parser)
     common.add_json(parser)
 
 
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         num_threads=args.threads,
         records=args.records or "default",
         backends=args.backend or BACKENDS,
+        max_error=args.max_error,
     )
     if args.check:
         return _check(session, args)

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
+    common.add_max_error(parser)
     common.add_json(parser)
 
 
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
             level=args.level,
             budget=budget,
             seed=args.seed,
+            max_error=args.max_error,
             progress=watch,
             on_tasks=watch.on_tasks,
         )
