@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py src kernels graph tuner onnx_frontend bench tests examples tools
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: build test lint format asan bench arm demo clean
+.PHONY: build test lint format asan bench performance arm demo clean
 
 build: $(VENV)/installed
 	$(BIN)/python setup.py -q build_ext --inplace
@@ -40,6 +40,15 @@ asan: build
 
 bench: build
 	$(BIN)/python -m pytest -q -o addopts= --benchmark-only --benchmark-sort=name bench/bench_*.py
+
+# Everything in docs/performance.md, on this machine: hours. Goes on where it was interrupted; begin anew by
+# removing docs/performance/*.json. TUNE and SECONDS are seconds for each model and number of threads.
+TUNE ?= 300
+SECONDS ?= 20
+performance: build
+	$(BIN)/pip install -q --no-build-isolation -e ".[bench,peers,tune]"
+	$(BIN)/python -m luthier.bench.performance measure --records build/performance.jsonl --tune $(TUNE) --seconds $(SECONDS)
+	$(BIN)/python -m luthier.bench.performance render
 
 arm: build
 	LUTHIER_REQUIRE_ARM=1 $(BIN)/python -m pytest -q tests/arm

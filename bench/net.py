@@ -27,6 +27,7 @@ DIGITS = 3
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
     "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -133,6 +134,9 @@ class Net:
         """One of `ACTIVATIONS`, as exporters write it."""
         if act == "silu":
             name = self._node("Mul", [x.name, self._node("Sigmoid", [x.name])])
+        elif act == "relu6":
+            low, high = (self._constant("bound", np.array(v, np.float32)) for v in (0, 6))
+            name = self._node("Clip", [x.name, low, high])
         elif act == "hard_sigmoid":
             name = self._node("HardSigmoid", [x.name], alpha=1 / 6, beta=0.5)
         else:
@@ -221,7 +225,7 @@ class Net:
 
     def _constant(self, stem: str, array: np.ndarray) -> str:
         name = self._fresh(stem)
-        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._weights.append(numpy_helper.from_array(array, name))
         return name
 
     def _shape(self, dims: Sequence[int]) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "OWN",
     "best_peer",
     "document",
+    "label",
     "read_json",
     "require_jinja",
     "rows",
@@ -37,6 +38,14 @@ OWN = ("luthier", "untuned")
 """Engines that are no peers."""
 
 Result = dict[str, Any]
+
+
+def label(model: str) -> str:
+    """A model's short name, from its path or ``zoo:NAME``: its file's or, if that says no more
+    than "model", its folder's."""
+    path = Path(model.removeprefix("zoo:"))
+    stem = path.stem if path.suffix == ".onnx" else path.name
+    return path.resolve().parent.name if stem == "model" else stem
 
 
 def document(results: Sequence[Result]) -> dict[str, Any]:

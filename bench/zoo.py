@@ -47,6 +47,24 @@ def _inverted_residual(
     return net.add(y, x) if stride == 1 and out == x.channels else y
 
 
+def _mobilenet_v2(net: Net) -> Map:
+    """M. Sandler et al., arXiv:1801.04381, table 2."""
+    x = net.conv(net.input(3, SIZE), 32, 3, 2, norm=True, act="relu6")
+    for factor, out, layers, first_stride in [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]:
+        for i in range(layers):
+            stride, wide = first_stride if i == 0 else 1, factor * x.channels
+            x = _inverted_residual(net, x, wide, out, 3, stride, "relu6", lambda y: y)
+    return net.dense(net.average(net.conv(x, 1280, 1, norm=True, act="relu6")), CLASSES)
+
+
 def _mobilenet_v3_small(net: Net) -> Map:
     """A. Howard et al., arXiv:1905.02244, table 2."""
     x = net.conv(net.input(3, SIZE), 16, 3, 2, norm=True, act="hard_swish")
@@ -161,6 +179,7 @@ def _resnet(net: Net, layers: Sequence[int], bottleneck: bool) -> Map:
 
 MODELS: dict[str, Callable[[Net], Map]] = {
     "mobilenet_v1": _mobilenet_v1,
+    "mobilenet_v2": _mobilenet_v2,
     "mobilenet_v3_small": _mobilenet_v3_small,
     "shufflenet_v2_x0_5": _shufflenet_v2,
     "efficientnet_b0": _efficientnet_b0,

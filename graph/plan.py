@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +44,9 @@ class PlanNode:
     workload : str
         The workload's key, or ``""``.
     flops : int
+    activation_bytes, constant_bytes : int
+        Size of the node's inputs and outputs, and of its constants. Where a node takes several
+        steps, each has an equal part.
     reason : str
         Why an earlier backend was passed over, or ``""``.
     """
@@ -55,6 +60,8 @@ class PlanNode:
     rung: str
     workload: str
     flops: int
+    activation_bytes: int
+    constant_bytes: int
     reason: str
 
 
@@ -76,7 +83,8 @@ class Plan:
         steps = context.steps
         self._inputs = [(v.name, v.dtype, tuple(v.shape)) for v in graph.inputs]
         self._outputs = [(tuple(v.shape), v.dtype) for v in graph.outputs]
-        self.nodes = [_describe(s) for s in steps]
+        parts = Counter(id(s.node) for s in steps)
+        self.nodes = [_describe(s, parts[id(s.node)]) for s in steps]
         self.flops = sum(n.flops for n in self.nodes)
         for step in steps:
             size = _scratch_size(step)
@@ -292,7 +300,12 @@ def _scratch_size(step: Step) -> int:
     return _kernels.work_size(step.op, numbers)
 
 
-def _describe(step: Step) -> PlanNode:
+def _describe(step: Step, parts: int) -> PlanNode:
+    def nbytes(values: Iterable[Any]) -> int:
+        return sum(v.dtype.itemsize * math.prod(v.shape) for v in values) // parts
+
+    inputs = [v for v in step.node.inputs if v is not None]
+    moved = [v for v in inputs if not v.is_const] + step.node.outputs
     return PlanNode(
         node=step.node.name,
         op=step.node.op,
@@ -303,5 +316,7 @@ def _describe(step: Step) -> PlanNode:
         rung=step.rung,
         workload=step.workload.key if step.workload else "",
         flops=step.workload.flops if step.workload else 0,
+        activation_bytes=nbytes(moved),
+        constant_bytes=nbytes(v for v in inputs if v.is_const),
         reason=step.reason,
     )

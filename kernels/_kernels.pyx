@@ -32,6 +32,7 @@ cdef extern from "cpu/cpu.h":
 
 cdef extern from "cpu/peak.h" nogil:
     double lt_peak_flops(int64_t isa)
+    double lt_bandwidth(int64_t isa, float *x, int64_t n)
 
 cdef extern from "gemm/gemm.h":
     ctypedef struct lt_tile:
@@ -213,6 +214,18 @@ def parallel_overhead(int threads, int64_t repeats=10000):
     with nogil:
         seconds = lt_time_regions(threads, repeats)
     return seconds
+
+
+def bandwidth(str isa, float[::1] buffer):
+    """Measured bytes a second that one thread streams through `buffer`, which is overwritten."""
+    cdef int64_t number = ISA_NAMES.index(isa)
+    cdef int64_t count = buffer.shape[0]
+    cdef double rate
+    if not count:
+        raise ValueError("the buffer is empty")
+    with nogil:
+        rate = lt_bandwidth(number, &buffer[0], count)
+    return rate
 
 
 def peak_flops(str isa):

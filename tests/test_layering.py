@@ -33,7 +33,7 @@ LAYERS = {
     "top": 4,
 }
 SEES_GRAPH = {"luthier.tuner.extract", "luthier.tuner.whole_model"}
-WRITES_ONNX = {"luthier.bench.net", "luthier.bench.zoo"}
+WRITES_ONNX = {"luthier.bench.gemms", "luthier.bench.net", "luthier.bench.zoo"}
 HEAVY = ("numpy", "onnx", "skopt", "rich", "matplotlib", "msgspec", "jinja2", "platformdirs")
 
 

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> None:
     """Measure one model with one number of threads, unless the results have it."""
-    from luthier.bench import peers
+    from luthier.bench import peers, report
     from luthier.feeds import example_feeds
     from luthier.kernels.cpu import native_target
     from luthier.model import Model
@@ -112,7 +112,7 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> 
     model = Model(path)
     feeds = example_feeds(model, dict(args.shape))
     identity = {
-        "model": path.parent.name if path.stem == "model" else path.stem,
+        "model": report.label(str(path)),
         "digest": model.digest,
         "threads": threads,
         "shapes": {name: list(array.shape) for name, array in feeds.items()},
