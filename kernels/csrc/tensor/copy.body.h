@@ -1,4 +1,4 @@
-/* The transposing copy of 4-byte elements: square by square in registers, or a few columns interleaved. */
+/* The transposing copy of 4-byte elements: square by square in registers; a few columns of them or of bytes interleaved. */
 #include "simd/simd.h"
 #include "tensor/copy.h"
 
@@ -78,11 +78,29 @@ LT_INLINE void interleave(const float *restrict x, float *restrict y, int64_t x_
   }
 }
 
+LT_INLINE void interleave_bytes(const uint8_t *restrict x, uint8_t *restrict y, int64_t x_step, int64_t rows,
+                                const int N) {
+  for (int64_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+    for (int c = 0; c < N; c++) y[r * N + c] = x[c * x_step + r];
+  }
+}
+
 void LT_FN(lt_copy_interleave)(void *context, int64_t begin, int64_t end) {
   const lt_copy_job *job = context;
   const int64_t x_step = job->nest.stride[LT_COPY_X][job->nest.rank - 1];
   for (int64_t unit = begin; unit < end; unit++) {
     const lt_copy_block block = lt_copy_find_block(job, unit);
+    if (job->size == 1) {
+      const uint8_t *x = (const uint8_t *)job->x + block.x;
+      uint8_t *y = (uint8_t *)job->y + block.y;
+      switch (block.cols) {
+        case 2: interleave_bytes(x, y, x_step, block.rows, 2); break;
+        case 3: interleave_bytes(x, y, x_step, block.rows, 3); break;
+        default: interleave_bytes(x, y, x_step, block.rows, 4); break;
+      }
+      continue;
+    }
     const float *x = (const float *)job->x + block.x;
     float *y = (float *)job->y + block.y;
     switch (block.cols) {

@@ -109,8 +109,9 @@ static void copy_part(void *context, int64_t begin, int64_t end) {
 static lt_part_fn *transpose_kernel(const lt_copy_job *job, int64_t isa) {
   const lt_nest *nest = &job->nest;
   const int64_t rows = nest->dim[nest->rank - 2], cols = nest->dim[nest->rank - 1];
+  const int few = cols >= 2 && cols <= 4 && nest->stride[LT_COPY_Y][nest->rank - 2] == cols;
+  if (few && (job->size == 1 || job->size == 4)) return lt_copy_interleave_parts[isa];
   if (job->size != 4) return transpose_part;
-  if (cols >= 2 && cols <= 4 && nest->stride[LT_COPY_Y][nest->rank - 2] == cols) return lt_copy_interleave_parts[isa];
   return rows < LT_COPY_NARROW || cols < LT_COPY_NARROW ? transpose_part : lt_copy_transpose_parts[isa];
 }
 
