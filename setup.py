@@ -28,10 +28,22 @@ PACKAGE_DIR = {
     "luthier.bench": "bench",
 }
 
-ARM_ISAS = {"neon": ["-fno-schedule-insns"]}
+NEON = ["-fno-schedule-insns"]
+ARM_ISAS = {
+    "neon": NEON,
+    "neonmull": NEON,
+    "neondot": [*NEON, "-march=armv8.2-a+dotprod"],
+    "neoni8mm": [*NEON, "-march=armv8.2-a+dotprod+i8mm"],
+}
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
-AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mtune=icelake-server"]
-X86_ISAS = {"avx2": AVX2, "avx512": [*AVX2, *AVX512, "-mprefer-vector-width=512"]}
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+AVX512 += ["-mtune=icelake-server", "-mprefer-vector-width=512"]
+X86_ISAS = {
+    "avx2": AVX2,
+    "avx512": AVX512,
+    "avxvnni": [*AVX2, "-mavxvnni"],
+    "avx512vnni": [*AVX512, "-mavx512vnni"],
+}
 
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]
 if MACHINE in ("x86_64", "amd64"):

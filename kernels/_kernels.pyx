@@ -27,6 +27,7 @@ cdef extern from "luthier/lt_ops.h":
 
 cdef extern from "cpu/cpu.h":
     int lt_isa_available(int64_t isa)
+    int lt_int8_isa_available(int64_t isa)
     int64_t lt_isa_lanes(int64_t isa)
     const char *lt_cpu_features()
 
@@ -40,12 +41,21 @@ cdef extern from "gemm/gemm.h":
     ctypedef void (*lt_gemm_fn)(const lt_tile *)
     lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku)
 
+cdef extern from "quant/qgemm.h":
+    ctypedef struct lt_qtile:
+        pass
+    ctypedef void (*lt_qgemm_fn)(const lt_qtile *)
+    ctypedef struct lt_qformat:
+        int64_t lanes, group, inner, size, sign
+    const lt_qformat *lt_qformat_of(int64_t isa)
+    lt_qgemm_fn lt_qgemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t flip)
+
 cdef extern from "cpu/clock.h" nogil:
     double lt_time_calls(lt_run_fn run, const void *const *args, int64_t count, int64_t inner, int *status)
     double lt_time_regions(int64_t threads, int64_t repeats)
 
-ISA_NAMES = ("scalar", "avx2", "avx512", "neon")
-"""Names of ``enum lt_isa``, by number."""
+ISA_NAMES = ("scalar", "avx2", "avx512", "neon", "avxvnni", "avx512vnni", "neonmull", "neondot", "neoni8mm")
+"""Names of ``enum lt_isa``, by number. Those behind "neon" are known to qgemm and qconv2d alone."""
 
 STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing"}
 
@@ -188,6 +198,11 @@ def cpu_isas():
     return [name for i, name in enumerate(ISA_NAMES) if lt_isa_available(i)]
 
 
+def cpu_int8_isas():
+    """The same for qgemm and qconv2d."""
+    return [name for i, name in enumerate(ISA_NAMES) if lt_int8_isa_available(i)]
+
+
 def isa_lanes(str isa):
     """Floats in a vector of `isa`."""
     return lt_isa_lanes(ISA_NAMES.index(isa))
@@ -201,6 +216,19 @@ def cpu_features():
 def has_gemm_variant(str isa, int mr, int nv, int ku):
     """Whether the micro-kernel of `mr` rows by `nv` vectors, k unrolled `ku` times, is built in and can run."""
     return lt_gemm_kernel(ISA_NAMES.index(isa), mr, nv, ku) != NULL
+
+
+def int8_format(str isa):
+    """The fields of ``lt_qformat`` (lanes, group, inner, size, sign) of an ISA that this CPU has."""
+    cdef const lt_qformat *f = lt_qformat_of(ISA_NAMES.index(isa))
+    if f == NULL:
+        raise KernelError(f"no int8 kernels of {isa} on this CPU")
+    return f.lanes, f.group, f.inner, f.size, f.sign
+
+
+def has_qgemm_variant(str isa, int mr, int nv):
+    """The same of qgemm and qconv2d."""
+    return lt_qgemm_kernel(ISA_NAMES.index(isa), mr, nv, 0) != NULL
 
 
 def entry_points():

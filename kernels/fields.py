@@ -11,18 +11,33 @@ from typing import Any
 import numpy as np
 
 from luthier.kernels import _kernels
-from luthier.kernels.workload import ACTIVATIONS, Conv2d, DepthwiseConv2d, Gemm, Workload
+from luthier.kernels.requant import pack_panels
+from luthier.kernels.workload import (
+    ACTIVATIONS,
+    Conv2d,
+    DepthwiseConv2d,
+    Gemm,
+    QConv2d,
+    QGemm,
+    Quantised,
+    Workload,
+)
 
 __all__ = [
     "ALGORITHMS",
     "config_fields",
+    "dtype_number",
     "epilogue_fields",
     "kernel_name",
     "pack_weights",
+    "packing_key",
     "tile_fields",
     "winograd_tile",
     "workload_fields",
 ]
+
+_DTYPES = ("f32", "f16", "f64", "s8", "u8", "s16", "u16", "s32")
+"""Types in the order of ``enum lt_dtype``."""
 
 ALGORITHMS = ("pointwise", "im2col", "direct", "winograd2", "winograd4", "winograd6")
 """Algorithm names in the order of ``enum lt_conv_algo``."""
@@ -48,6 +63,11 @@ def tile_fields(config: Config) -> dict[str, int]:
     return {name: value for name, value in config_fields(config).items() if name in names}
 
 
+def dtype_number(name: str) -> int:
+    """The number in ``enum lt_dtype`` of a type such as ``"u8"``."""
+    return _DTYPES.index(name)
+
+
 def epilogue_fields(activation: str, params: tuple[float, float] = (0.0, 0.0)) -> dict:
     """The slots of an activation."""
     return {"act": ACTIVATIONS.index(activation), "alpha": params[0], "beta": params[1]}
@@ -56,7 +76,13 @@ def epilogue_fields(activation: str, params: tuple[float, float] = (0.0, 0.0)) -
 def workload_fields(workload: Workload) -> dict[str, int]:
     """The slots of sizes and distances, for dense NHWC maps and dense matrices."""
     w: Any = workload
-    if isinstance(w, Gemm):
+    if isinstance(w, Quantised):
+        return {**_size_fields(w), "a_type": dtype_number(w.a), "y_type": dtype_number(w.y)}
+    return _size_fields(w)
+
+
+def _size_fields(w: Any) -> dict[str, int]:
+    if isinstance(w, (Gemm, QGemm)):
         sizes = {"batch": w.batch, "m": w.m, "n": w.n, "k": w.k, "lda": w.k, "ldy": w.n}
         strides = {"stride_a": w.m * w.k, "stride_y": w.m * w.n, "stride_r": w.m * w.n}
         plain = {} if w.packed else {"stride_w": w.k * w.n, "w_ks": w.n, "w_ns": 1}
@@ -78,12 +104,20 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
     workload : Workload
     weights : ndarray of float32
         (k, n) for gemm, (oc, ic / groups, kh, kw) for conv2d, (c, 1, kh, kw) for depthwise_conv2d.
+        For qgemm and qconv2d of int16, as `requant.centred` makes them.
     config : mapping
 
     Returns
     -------
-    ndarray of float32, 1-d
+    ndarray of float32, or of uint8 for qgemm and qconv2d, 1-d
     """
+    if isinstance(workload, QGemm):
+        return pack_panels(weights[None], config)
+    if isinstance(workload, QConv2d):
+        w = weights.reshape(workload.groups, -1, *weights.shape[1:])
+        runs = (_segments(workload, config), -1, w.shape[1])
+        parts = [pack_panels(g.transpose(2, 3, 1, 0).reshape(runs), config) for g in w]
+        return np.concatenate(parts)
     if isinstance(workload, DepthwiseConv2d):
         return np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0)).ravel()
     lanes = _kernels.isa_lanes(config["isa"])
@@ -120,6 +154,20 @@ def _winograd_weights(weights: np.ndarray, tile: int) -> np.ndarray:
     return places.astype(np.float32).reshape(-1, oc, ic).transpose(0, 2, 1)
 
 
+def _segments(w: QConv2d, config: Config) -> int:
+    """Runs of K that are consecutive in memory; ``is_joined`` of qconv2d.c decides the same."""
+    if config["algo"] != "direct":
+        return 1
+    return w.r if w.groups == 1 and w.dilations[1] == 1 else w.r * w.s
+
+
+def packing_key(workload: Workload, config: Config) -> tuple:
+    """Equal for two configs, or workloads, whose weights are packed alike."""
+    groups = getattr(workload, "groups", 1)
+    segments = _segments(workload, config) if isinstance(workload, QConv2d) else 1
+    return workload.op, groups, config["isa"], config.get("nv"), segments, winograd_tile(config)
+
+
 def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
     """A (k, n) matrix as panels of `width` columns, the last as narrow as whole vectors allow."""
     k, n = matrix.shape
@@ -142,6 +190,10 @@ def kernel_name(workload: Workload, config: Config) -> str:
         window = f"{workload.r}x{workload.s}s{workload.strides[1]}"
         return f"dwconv_f32_{window}_{config['owt']}x{config['cv'] * lanes}_{isa}"
     tile = f"{config['mr']}x{config['nv'] * lanes}"
+    if isinstance(workload, QConv2d):
+        return f"qconv2d_{workload.types}_{config['algo']}_{tile}_{isa}"
+    if isinstance(workload, QGemm):
+        return f"qgemm_{workload.types}_{tile}_{isa}"
     if isinstance(workload, Conv2d):
         return f"conv2d_f32_{config['algo']}_{tile}_{isa}"
     return f"gemm_f32_{tile}_{isa}"

@@ -10,16 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from luthier.kernels import reference
+from luthier.kernels.checks import integer_bounds
+from luthier.kernels.requant import Requant
+
 __all__ = [
     "add",
     "average_pool2d",
+    "conv2d",
     "depthwise_conv2d",
     "dequantize",
     "dynamic_quantize",
     "fused",
+    "gemm",
     "global_average_pool",
     "multiply",
     "quantize",
+    "requantise",
     "requantize",
     "softmax",
     "softmax_table",
@@ -213,3 +220,56 @@ def depthwise_conv2d(
     if bias is not None:
         acc += bias
     return acc.astype(np.int32)
+
+
+def requantise(sums: np.ndarray, bias: np.ndarray | None, out: Requant) -> np.ndarray:
+    """What `out` makes of exact sums, whose last axis is that of columns; they wrap to int32."""
+    if bias is not None:
+        sums = sums + bias
+    acc = sums.astype(np.int64).astype(np.int32)
+    if out.type == "s32":
+        return acc
+    scale, real = np.asarray(out.scale, _F32), acc.astype(_F32)
+    if out.type == "f32":
+        if out.a_scale is not None:
+            scale = scale * out.a_scale.astype(_F32)
+        real = real * scale
+        return real if out.fbias is None else real + out.fbias.astype(_F32)
+    with np.errstate(over="ignore"):
+        q = _saturate(real * scale, out.zero, *integer_bounds(out.low, out.high, out.dtype))
+    if out.residual is not None:
+        r = out.residual
+        pairs = (q, _F32(r.own_ratio), out.zero), (r.value, _F32(r.ratio), r.zero)
+        (a, ra, za), (b, rb, zb) = reversed(pairs) if r.first else pairs
+        limits = integer_bounds(r.low, r.high, out.dtype)
+        q = add(a, b, (ra, rb), (za, zb, r.sum_zero), *limits)
+    y = q.astype(out.dtype)
+    return y if out.table is None else out.table.view(out.dtype)[y.view(np.uint8)]
+
+
+def gemm(
+    a: np.ndarray,
+    w: np.ndarray,
+    out: Requant,
+    a_zero: int = 0,
+    w_zero: Any = 0,
+    bias: np.ndarray | None = None,
+) -> np.ndarray:
+    """`out` of ``(a - a_zero) @ (w - w_zero) + bias``; float64 holds the sums exactly."""
+    left, right = a.astype(np.float64) - a_zero, w.astype(np.float64) - w_zero
+    return requantise(left @ right, bias, out)
+
+
+def conv2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    out: Requant,
+    x_zero: int = 0,
+    w_zero: Any = 0,
+    bias: np.ndarray | None = None,
+    **window: Any,
+) -> np.ndarray:
+    """NHWC convolution of bytes, padding counting as `x_zero`; `window` of `reference.conv2d`."""
+    taps = w.astype(np.float64) - np.reshape(w_zero, (-1, 1, 1, 1))
+    sums = reference.conv2d(x.astype(np.float64) - x_zero, taps, **window)
+    return requantise(sums, bias, out)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from luthier.kernels import _kernels, fields, reference
+from luthier.kernels.quant_inputs import quant_answer, quant_inputs, quant_slots
+from luthier.kernels.requant import DTYPES
 from luthier.kernels.spaces import check_config, default_config, usual_error
-from luthier.kernels.workload import DepthwiseConv2d, Gemm, Workload
+from luthier.kernels.workload import DepthwiseConv2d, Gemm, QConv2d, QGemm, Quantised, Workload
 
 __all__ = ["Check", "Runner"]
 
@@ -28,7 +30,8 @@ class Check:
     Attributes
     ----------
     ok : bool
-        Whether every element is within the rounding that the length of its sum allows.
+        Whether every element is within the rounding that the length of its sum allows; quantised
+        answers are equal to the bit.
     max_abs, max_rel : float
         Largest absolute error, and that as a share of the output's range: what `max_error` of
         sessions and tuning bounds.
@@ -74,6 +77,8 @@ def _inputs(workload: Any, seed: int) -> _Inputs:
 
 @lru_cache(maxsize=8)
 def _reference(workload: Any, seed: int) -> np.ndarray:
+    if isinstance(workload, (QGemm, QConv2d)):
+        return quant_answer(workload, seed)
     w, i = workload, _inputs(workload, seed)
     epilogue: dict[str, Any] = {"act": w.activation, "params": _activation_params(w.activation)}
     if isinstance(w, Gemm):
@@ -82,6 +87,23 @@ def _reference(workload: Any, seed: int) -> np.ndarray:
     if isinstance(w, DepthwiseConv2d):
         return reference.depthwise_conv2d(i.x, i.w, i.bias, i.residual, **window)
     return reference.conv2d(i.x, i.w, i.bias, i.residual, groups=w.groups, **window)
+
+
+def _slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
+    """All slots of a call but for the output and scratch memory."""
+    if isinstance(workload, (QGemm, QConv2d)):
+        return quant_slots(workload, quant_inputs(workload, seed), config)
+    i = _inputs(workload, seed)
+    plain = isinstance(workload, Gemm) and not workload.packed
+    return {
+        **fields.workload_fields(workload),
+        **fields.epilogue_fields(workload.activation, _activation_params(workload.activation)),
+        **fields.config_fields(config),
+        ("a" if isinstance(workload, Gemm) else "x"): i.x,
+        "w": i.w.ravel() if plain else fields.pack_weights(workload, i.w, config),
+        "bias": i.bias,
+        "residual": i.residual,
+    }
 
 
 def _activation_params(name: str) -> tuple[float, float]:
@@ -121,20 +143,11 @@ class Runner:
         self.workload = workload
         self.config = default_config(workload) if config is None else check_config(workload, config)
         self.seed = seed
-        i = _inputs(workload, seed)
-        plain = isinstance(workload, Gemm) and not workload.packed
-        weights = i.w.ravel() if plain else fields.pack_weights(workload, i.w, self.config)
+        base = _slots(workload, self.config, seed)
+        weights = base.pop("w")
         copies = max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
-        self.output = np.empty(_reference(workload, seed).shape, np.float32)
-        base = {
-            **fields.workload_fields(workload),
-            **fields.epilogue_fields(workload.activation, _activation_params(workload.activation)),
-            **fields.config_fields(self.config),
-            ("a" if isinstance(workload, Gemm) else "x"): i.x,
-            "bias": i.bias,
-            "residual": i.residual,
-            "y": self.output,
-        }
+        dtype = DTYPES[workload.y] if isinstance(workload, Quantised) else np.float32
+        self.output = base["y"] = np.empty(_reference(workload, seed).shape, dtype)
         size = _kernels.work_size(workload.op, base)
         if size:
             base["work"] = _kernels.aligned_bytes(size)
@@ -150,13 +163,15 @@ class Runner:
     def check(self) -> Check:
         """Run, and compare with the NumPy reference."""
         expected = _reference(self.workload, self.seed)
-        self.output.fill(np.nan)
-        error = np.abs(self.run() - expected)
+        self.output.view(np.uint8).fill(0xFF)  # NaN
+        error = np.abs(self.run() - expected.astype(np.float64))
         worst = float(error.max(initial=0.0))
         span = float(np.ptp(expected)) if expected.size else 0.0
         # Inputs have unit variance, so a sum of any length has too; fp32 sums err by a few ulps.
-        extra = 2 * usual_error(self.config) * span
-        ok = bool(np.all(error <= 2e-5 + 2e-5 * np.abs(expected) + extra))
+        bound: Any = 2e-5 + 2e-5 * np.abs(expected) + 2 * usual_error(self.config) * span
+        if isinstance(self.workload, Quantised):
+            bound = 0
+        ok = bool(np.all(error <= bound))
         return Check(ok, worst, worst / span if span else worst)
 
     def time(self, inner: int) -> float:
@@ -166,6 +181,6 @@ class Runner:
 
 def _aligned(array: np.ndarray) -> np.ndarray:
     """A copy that starts on a cache line."""
-    room = _kernels.aligned_bytes(array.nbytes).view(array.dtype)
+    room = _kernels.aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
     room[...] = array
     return room

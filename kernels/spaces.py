@@ -16,7 +16,7 @@ from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
 from luthier.kernels.fields import ALGORITHMS, winograd_tile
-from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
+from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, QConv2d, Quantised, Workload
 from luthier.limits import MAX_ERROR
 from luthier.target import Target
 
@@ -111,7 +111,7 @@ def space(
     Parameters
     ----------
     op : str
-        ``"gemm"``, ``"conv2d"`` or ``"depthwise_conv2d"``.
+        The workload's operator.
     workload : Workload or str
         A workload or its key.
     target : Target, optional
@@ -148,8 +148,8 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     target = target or native_target()
     if config == default_config(workload, target):
         return True
-    if isinstance(workload, DepthwiseConv2d):
-        return config in [*_depthwise_candidates(workload, target)]
+    if isinstance(workload, (DepthwiseConv2d, Quantised)):
+        return config in [*_candidates(workload, target, 0.0)]
     w: Any = workload
     conv = isinstance(w, Conv2d)
     columns = w.k // w.groups if conv else w.n
@@ -170,6 +170,8 @@ def default_config(
     target = target or native_target()
     if isinstance(workload, DepthwiseConv2d):
         return _default_depthwise(workload, target)
+    if isinstance(workload, Quantised):
+        return quant_spaces.default_config(workload, target)
     return min(_analytic(workload, target, max_error), key=lambda c: _cycles(workload, c, target))
 
 
@@ -215,8 +217,10 @@ def check_config(workload: Workload, config: Mapping) -> Config:
     names = list(default_config(workload))
     if set(config) != set(names):
         raise ArgumentError(f"config: expected the knobs {names}, got {list(config)}")
+    quantised = isinstance(workload, Quantised)
+    isas = _kernels.cpu_int8_isas() if quantised else _kernels.cpu_isas()
     for name, value in config.items():
-        legal = {"isa": _kernels.cpu_isas(), "algo": ALGORITHMS}.get(name)
+        legal = {"isa": isas, "algo": ALGORITHMS}.get(name)
         if legal is not None and value not in legal:
             raise ArgumentError(f"config: expected {name} in {list(legal)}, got {value!r}")
         if legal is None and not (type(value) is int and 0 <= value < 1 << 31):
@@ -224,6 +228,10 @@ def check_config(workload: Workload, config: Mapping) -> Config:
     tile = [config[name] for name in ("isa", "mr", "nv", "ku") if name in config]
     if len(tile) == 4 and not _kernels.has_gemm_variant(*tile):
         raise ArgumentError("config: no kernel with isa={}, mr={}, nv={}, ku={}".format(*tile))
+    if quantised and not _kernels.has_qgemm_variant(config["isa"], config["mr"], config["nv"]):
+        raise ArgumentError("config: no kernel with isa={isa}, mr={mr}, nv={nv}".format(**config))
+    if quantised and config["isa"] not in quant_spaces.int8_isas(native_target(), workload):
+        raise ArgumentError(f"config: {config['isa']} is not exact for {workload.key}")
     return dict(config)
 
 
@@ -236,6 +244,8 @@ def _isas(target: Target) -> tuple[str, ...]:
 def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Config]:
     if isinstance(workload, DepthwiseConv2d):
         yield from _depthwise_candidates(workload, target)
+    elif isinstance(workload, Quantised):
+        yield from quant_spaces.candidates(workload, target)
     elif isinstance(workload, Conv2d):
         for algo in _algorithms(workload, max_error):
             for base in _tiled(workload.k // workload.groups, target):
@@ -258,7 +268,7 @@ def _tiled(columns: int, target: Target) -> Iterator[Config]:
                     yield {"isa": isa, "mr": mr, "nv": nv, "ku": ku, "prefetch": prefetch}
 
 
-def _algorithms(w: Conv2d, max_error: float) -> tuple[str, ...]:
+def _algorithms(w: Conv2d | QConv2d, max_error: float) -> tuple[str, ...]:
     direct = ("direct",) if w.r * w.s <= 1024 else ()
     if w.pointwise:
         return ("pointwise", "im2col", *direct)
@@ -267,7 +277,7 @@ def _algorithms(w: Conv2d, max_error: float) -> tuple[str, ...]:
     return (*direct, "im2col", *inside)
 
 
-def _splits(w: Conv2d | Gemm) -> list[tuple[int, int]]:
+def _splits(w: Conv2d | Gemm | Quantised) -> list[tuple[int, int]]:
     """(threads, split_n): all threads, split by rows first or by columns first, or just one.
 
     One thread is offered where waking others may cost more than it gains.
@@ -334,7 +344,7 @@ def _winograd_tiles(w: Conv2d, algo: str) -> int:
     return w.n * -(-w.oh // size) * -(-w.ow // size)
 
 
-def _row_blocks(w: Conv2d, target: Target, algo: str, k: int, threads: int) -> list[int]:
+def _row_blocks(w: Conv2d | QConv2d, target: Target, algo: str, k: int, threads: int) -> list[int]:
     """Values of mc: output rows for direct, pixels for the others."""
     if algo == "direct":
         return _upto((1, 4), -(-w.n * w.oh // threads) if w.n == 1 else w.oh)
@@ -527,3 +537,6 @@ def _default_depthwise(w: DepthwiseConv2d, target: Target) -> Config:
         "cb": w.c if whole or w.c < 128 else 128,
         "threads": w.threads if w.flops > 100_000 else 1,
     }
+
+
+from luthier.kernels import quant_spaces  # noqa: E402  (it builds on the functions above)

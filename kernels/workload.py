@@ -11,7 +11,16 @@ from typing import Any, ClassVar
 
 from luthier.errors import ArgumentError
 
-__all__ = ["ACTIVATIONS", "Conv2d", "DepthwiseConv2d", "Gemm", "Workload"]
+__all__ = [
+    "ACTIVATIONS",
+    "Conv2d",
+    "DepthwiseConv2d",
+    "Gemm",
+    "QConv2d",
+    "QGemm",
+    "Quantised",
+    "Workload",
+]
 
 ACTIVATIONS = (
     "none",
@@ -91,7 +100,7 @@ class Workload:
         ArgumentError
             The text is not a workload's key.
         """
-        for kind in (Gemm, Conv2d, DepthwiseConv2d):
+        for kind in (Gemm, Conv2d, DepthwiseConv2d, QGemm, QConv2d):
             match = kind._pattern.fullmatch(key)
             if match:
                 workload = kind._from_match(match)
@@ -214,7 +223,7 @@ class _Window(Workload):
         return f"n{self.n}c{self.c}h{self.h}w{self.w}/{out}r{self.r}s{self.s}/st{st}/p{p}/d{d}"
 
     @staticmethod
-    def _sizes(g: dict) -> dict:
+    def _window(g: dict) -> dict:
         def pick(*names: str) -> tuple[int, ...]:
             return tuple(int(g[name]) for name in names)
 
@@ -223,12 +232,36 @@ class _Window(Workload):
             "strides": pick("sh", "sw"),
             "pads": pick("pt", "pl", "pb", "pr"),
             "dilations": pick("dh", "dw"),
-            **_parse_epilogue(g["epi"]),
         }
 
 
+class _Grouped(_Window):
+    """What convolutions with k filters of (r, s, c / groups) share."""
+
+    k: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(1, "k", "groups")
+        if self.c % self.groups or self.k % self.groups:
+            raise ArgumentError(
+                f"{self.op}: {self.c} and {self.k} channels do not split into {self.groups} groups"
+            )
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is one GEMM over all pixels."""
+        return (self.r, self.s) == (1, 1) and self.strides == (1, 1) and not any(self.pads)
+
+    @property
+    def flops(self) -> int:
+        per_pixel = self.k * self.r * self.s * self.c // self.groups
+        return 2 * self.n * self.oh * self.ow * per_pixel
+
+
 @dataclass(frozen=True)
-class Conv2d(_Window):
+class Conv2d(_Grouped):
     """NHWC convolution of an (n, h, w, c) map with k filters of (r, s, c / groups)."""
 
     n: int
@@ -250,36 +283,19 @@ class Conv2d(_Window):
     op: ClassVar[str] = "conv2d"
     _pattern: ClassVar[re.Pattern] = _key_pattern("conv2d/f32/" + _CONV_KEY + "/g{groups}")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check(1, "k", "groups")
-        if self.c % self.groups or self.k % self.groups:
-            raise ArgumentError(
-                f"{self.op}: {self.c} and {self.k} channels do not split into {self.groups} groups"
-            )
-
     @classmethod
     def _from_match(cls, match: re.Match) -> Conv2d:
         g = match.groupdict()
         if g["k"] is None:
             raise ArgumentError(f"not a workload: {match.string!r}")
-        return cls(k=int(g["k"]), groups=int(g["groups"]), **cls._sizes(g))
+        filters: dict[str, Any] = {"k": int(g["k"]), "groups": int(g["groups"])}
+        return cls(**filters, **cls._window(g), **_parse_epilogue(g["epi"]))
 
     @property
     def key(self) -> str:
         epilogue = _epilogue(self.bias, self.residual, self.activation)
         shape = self._shape_key(f"k{self.k}")
         return f"conv2d/f32/{shape}/g{self.groups}/{epilogue}/t{self.threads}"
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether it is one GEMM over all pixels."""
-        return (self.r, self.s) == (1, 1) and self.strides == (1, 1) and not any(self.pads)
-
-    @property
-    def flops(self) -> int:
-        per_pixel = self.k * self.r * self.s * self.c // self.groups
-        return 2 * self.n * self.oh * self.ow * per_pixel
 
     @property
     def bytes(self) -> int:
@@ -311,7 +327,8 @@ class DepthwiseConv2d(_Window):
 
     @classmethod
     def _from_match(cls, match: re.Match) -> DepthwiseConv2d:
-        return cls(**cls._sizes(match.groupdict()))
+        g = match.groupdict()
+        return cls(**cls._window(g), **_parse_epilogue(g["epi"]))
 
     @property
     def key(self) -> str:
@@ -326,3 +343,153 @@ class DepthwiseConv2d(_Window):
     def bytes(self) -> int:
         output = self.n * self.oh * self.ow * self.c * (2 if self.residual else 1)
         return 4 * (self.c * self.r * self.s + output + self.n * self.h * self.w * self.c)
+
+
+# -- on bytes ------------------------------------------------------------------------------------
+
+_TYPES = r"(?P<a>[us]8)(?P<wt>s8m?|s16)(?P<y>[us]8|s32|f32)"
+
+
+class Quantised(Workload):
+    """What the products of bytes share; see ``LT_QUANT_FIELDS`` in ``lt_ops.h``.
+
+    Attributes
+    ----------
+    a, wt, y : str
+        Types: of the input (``u8``, ``s8``); what the weights less their zero points fit in
+        (``s8``: -127 to 127, ``s8m``: -128 to 127, ``s16``: anything); of the output (``u8``,
+        ``s8``, ``s32`` for plain sums, ``f32``).
+    table : bool
+        Whether a table of 256 bytes is applied last.
+    """
+
+    a: str
+    wt: str
+    y: str
+    table: bool
+    activation = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(_TYPES, self.types):
+            raise ArgumentError(f"{self.op}: no types {self.types!r}")
+        if (self.residual or self.table) and self.y not in ("u8", "s8"):
+            raise ArgumentError(f"{self.op}: a residual or table needs bytes, not {self.y}")
+
+    @property
+    def types(self) -> str:
+        """The types as in the key."""
+        return f"{self.a}{self.wt}{self.y}"
+
+    @property
+    def _end_key(self) -> str:
+        return _epilogue(self.bias, self.residual, "table" if self.table else "none")
+
+    @staticmethod
+    def _end(g: dict) -> dict[str, Any]:
+        parts = g["epi"].split(",")
+        flags = {name: name in parts for name in ("bias", "residual", "table")}
+        return {"a": g["a"], "wt": g["wt"], "y": g["y"], **flags}
+
+    def _bytes(self, left: int, weights: int, output: int) -> int:
+        per_output = (4 if self.y in ("s32", "f32") else 1) + self.residual
+        return left + weights * (2 if self.wt == "s16" else 1) + output * per_output
+
+
+@dataclass(frozen=True)
+class QGemm(Quantised):
+    """The matrix product of `Gemm` on bytes.
+
+    A w that is not `packed` is known at run time only: signed bytes without zero points are
+    ``s8m``, all others ``s16``.
+    """
+
+    m: int
+    n: int
+    k: int
+    batch: int = 1
+    packed: bool = True
+    a: str = "u8"
+    wt: str = "s8"
+    y: str = "u8"
+    bias: bool = False
+    residual: bool = False
+    table: bool = False
+    threads: int = 1
+
+    op: ClassVar[str] = "qgemm"
+    _pattern: ClassVar[re.Pattern] = _key_pattern(
+        f"qgemm/{_TYPES}/b{{batch}}m{{m}}n{{n}}k{{k}}/(?P<w>packed|plain)"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(0, "m", "n", "k", "batch")
+        if not self.packed and self.wt == "s8":
+            raise ArgumentError("qgemm: the range of plain weights is s8m or s16, not s8")
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> QGemm:
+        g = match.groupdict()
+        sizes: dict[str, Any] = {name: int(g[name]) for name in ("m", "n", "k", "batch", "threads")}
+        return cls(**sizes, packed=g["w"] == "packed", **cls._end(g))
+
+    @property
+    def key(self) -> str:
+        sizes = f"b{self.batch}m{self.m}n{self.n}k{self.k}"
+        how = "packed" if self.packed else "plain"
+        return f"qgemm/{self.types}/{sizes}/{how}/{self._end_key}/t{self.threads}"
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.batch * self.m * self.n * self.k
+
+    @property
+    def bytes(self) -> int:
+        weights = self.n * self.k * (1 if self.packed else self.batch)
+        return self._bytes(self.batch * self.m * self.k, weights, self.batch * self.m * self.n)
+
+
+@dataclass(frozen=True)
+class QConv2d(Quantised, _Grouped):
+    """The convolution of `Conv2d` on bytes; padding counts as the zero point of x."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    k: int
+    r: int
+    s: int
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    a: str = "u8"
+    wt: str = "s8"
+    y: str = "u8"
+    bias: bool = False
+    residual: bool = False
+    table: bool = False
+    threads: int = 1
+
+    op: ClassVar[str] = "qconv2d"
+    _pattern: ClassVar[re.Pattern] = _key_pattern(f"qconv2d/{_TYPES}/{_CONV_KEY}/g{{groups}}")
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> QConv2d:
+        g = match.groupdict()
+        if g["k"] is None:
+            raise ArgumentError(f"not a workload: {match.string!r}")
+        return cls(k=int(g["k"]), groups=int(g["groups"]), **{**cls._window(g), **cls._end(g)})
+
+    @property
+    def key(self) -> str:
+        shape = self._shape_key(f"k{self.k}")
+        return f"qconv2d/{self.types}/{shape}/g{self.groups}/{self._end_key}/t{self.threads}"
+
+    @property
+    def bytes(self) -> int:
+        weights = self.k * self.r * self.s * self.c // self.groups
+        maps = self.n * self.h * self.w * self.c, self.n * self.oh * self.ow * self.k
+        return self._bytes(maps[0], weights, maps[1])

@@ -229,15 +229,13 @@ class Context:
         """Constant weights in the form that the kernel of `config` reads."""
         if self.packed is None:
             return View(Storage(0))
-        data = np.ascontiguousarray(weights.data, np.float32)
+        data = np.ascontiguousarray(weights.data)
         content = hashlib.blake2b(data.data, digest_size=16).digest()
-        groups = getattr(workload, "groups", 1)
-        panel = (config["isa"], config.get("nv"), fields.winograd_tile(config))
-        layout = (content, data.shape, workload.op, groups, *panel)
+        layout = (content, data.shape, *fields.packing_key(workload, config))
         room = self.packed.get(layout)
         if room is None:
             array = fields.pack_weights(workload, data, config)
-            room = _kernels.aligned_bytes(array.nbytes).view(np.float32)
+            room = _kernels.aligned_bytes(array.nbytes).view(array.dtype)
             room[...] = array
             self.packed[layout] = room
         return View(Storage(room.nbytes, array=room))

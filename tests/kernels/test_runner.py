@@ -15,6 +15,8 @@ from luthier.kernels import (
     Conv2d,
     DepthwiseConv2d,
     Gemm,
+    QConv2d,
+    QGemm,
     Runner,
     default_config,
     runner,
@@ -45,6 +47,29 @@ def test_run_check_and_time(workload):
     assert not np.array_equal(Runner(workload, seed=1).run(), y)
     assert made.time(3) > 0
     assert np.array_equal(made.output, y)
+
+
+QUANTISED = [
+    QGemm(m=7, n=20, k=33, **EPILOGUE),
+    QGemm(m=7, n=20, k=33, packed=False, wt="s16", batch=3, y="f32"),
+    QConv2d(n=1, c=6, h=7, w=8, k=10, r=3, s=3, pads=(1, 1, 1, 1), groups=2, **EPILOGUE),
+]
+
+
+@pytest.mark.parametrize("workload", QUANTISED, ids=lambda w: w.key)
+def test_quantised(workload):
+    made = Runner(workload)
+    assert made.config == default_config(workload)
+    check = made.check()
+    assert (check.ok, check.max_abs, check.max_rel) == (True, 0, 0)
+    y = made.run().copy()
+    assert np.ptp(y) > 0
+    assert not np.array_equal(Runner(workload, seed=1).run(), y)
+    assert made.time(3) > 0
+    assert np.array_equal(made.output, y)
+    assert len(made._args) == runner.MAX_COPIES
+    made._args[0] = SimpleNamespace(run=lambda: None)
+    assert not made.check().ok
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luthier.errors import ArgumentError
-from luthier.kernels import ACTIVATIONS, Conv2d, DepthwiseConv2d, Gemm, Workload
+from luthier.kernels import ACTIVATIONS, Conv2d, DepthwiseConv2d, Gemm, QConv2d, QGemm, Workload
 
 GEMM = "gemm/f32/b1m2n3k4/packed/epi=none/t1"
 CONV = "conv2d/f32/n1c64h56w57/k32r3s4/st1.2/p1.2.3.4/d1.2/g2/epi=bias,residual,relu/t2"
@@ -49,7 +49,34 @@ def test_sizes():
     assert Gemm(m=2, n=3, k=4).bytes == 4 * (12 + 8 + 6)
 
 
+QGEMM = "qgemm/u8s8u8/b1m2n3k4/packed/epi=none/t1"
+QCONV = "qconv2d/s8s16s8/n1c64h56w57/k32r3s4/st1.2/p1.2.3.4/d1.2/g2/epi=bias,residual,table/t2"
+
+
+def test_keys_on_bytes():
+    assert QGemm(m=2, n=3, k=4).key == QGEMM
+    window = {name: value for name, value in WINDOW.items() if name != "activation"}
+    full = {"bias": True, "residual": True, "table": True, "a": "s8", "wt": "s16", "y": "s8"}
+    assert QConv2d(k=32, groups=2, **full, **window).key == QCONV
+    for y, wt, bias in (("u8", "s8m", True), ("s32", "s16", False), ("f32", "s8m", False)):
+        again = QGemm(m=2, n=3, k=4, batch=5, packed=False, y=y, wt=wt, bias=bias)
+        assert Workload.parse(again.key) == again
+    conv = Workload.parse(QCONV)
+    assert (conv.flops, conv.op) == (Workload.parse(CONV).flops, "qconv2d")
+    assert conv.bytes == 2 * 32 * 3 * 4 * 32 + 2 * 58 * 29 * 32 + 56 * 57 * 64
+    assert QGemm(m=2, n=3, k=4, y="f32").bytes == 12 + 8 + 24
+
+
 GARBAGE = [
+    QGEMM.replace("u8s8u8", "u8u8u8"),
+    QGEMM.replace("u8s8u8", "s16s8u8"),
+    QGEMM.replace("u8s8u8", "f32"),
+    QGEMM.replace("packed", "plain"),
+    QGEMM.replace("none", "relu"),
+    QGEMM.replace("none", "table,bias"),
+    QGEMM.replace("u8s8u8", "u8s8f32").replace("none", "table"),
+    QCONV.replace("/k32", "/"),
+    QCONV.replace("s8s16s8", "s8s16s32"),
     "",
     "gemm",
     " " + GEMM,

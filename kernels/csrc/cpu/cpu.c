@@ -25,18 +25,46 @@ int lt_isa_available(int64_t isa) {
   }
 }
 
+#if defined(__aarch64__) && defined(__linux__)
+/* Bits of AT_HWCAP and AT_HWCAP2 (Linux, asm/hwcap.h). */
+static int arm_has(int second, int bit) { return getauxval(second ? AT_HWCAP2 : AT_HWCAP) >> bit & 1; }
+#elif defined(__aarch64__)
+static int arm_has(int second, int bit) {
+  (void)second;
+  (void)bit;
+  return 0;
+}
+#endif
+
+int lt_int8_isa_available(int64_t isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case LT_ISA_AVXVNNI: return lt_isa_available(LT_ISA_AVX2) && __builtin_cpu_supports("avxvnni");
+    case LT_ISA_AVX512VNNI: return lt_isa_available(LT_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    case LT_ISA_NEONMULL: return 1;
+    case LT_ISA_NEONDOT: return arm_has(0, 20);
+    case LT_ISA_NEONI8MM: return arm_has(0, 20) && arm_has(1, 13);
+#endif
+    default: return lt_isa_available(isa);
+  }
+}
+
 int64_t lt_isa_lanes(int64_t isa) {
-  static const int64_t lanes[LT_ISA_COUNT] = {4, 8, 16, 4};
-  return isa >= 0 && isa < LT_ISA_COUNT ? lanes[isa] : 0;
+  static const int64_t lanes[LT_INT8_ISA_COUNT] = {4, 8, 16, 4, 8, 16, 4, 4, 4};
+  return isa >= 0 && isa < LT_INT8_ISA_COUNT ? lanes[isa] : 0;
 }
 
 #if defined(__x86_64__)
-#define LT_X86_FEATURES(X) \
-  X("sse4.2")              \
-  X("avx")                 \
-  X("f16c") X("avx2") X("fma") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avx512vnni") X("avx512bf16")
+#define LT_X86_FEATURES(X)                                                                                   \
+  X("sse4.2")                                                                                                \
+  X("avx")                                                                                                   \
+  X("f16c")                                                                                                  \
+  X("avx2")                                                                                                  \
+  X("fma") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avxvnni") X("avx512vnni") X("avx512bf1" \
+                                                                                                 "6")
 #elif defined(__aarch64__) && defined(__linux__)
-/* Bits of AT_HWCAP and AT_HWCAP2 (Linux, asm/hwcap.h); second: 1 for AT_HWCAP2. */
+/* As for arm_has. */
 #define LT_ARM_FEATURES(X) \
   X("asimd", 0, 1) X("asimdhp", 0, 10) X("asimddp", 0, 20) X("sve", 0, 22) X("i8mm", 1, 13) X("bf16", 1, 14)
 #endif
@@ -53,9 +81,8 @@ const char *lt_cpu_features(void) {
   }
   LT_X86_FEATURES(LT_ADD)
 #elif defined(__aarch64__) && defined(__linux__)
-  unsigned long caps[2] = {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)};
 #define LT_ADD(name, second, bit)     \
-  if (caps[second] >> (bit) & 1) {    \
+  if (arm_has(second, bit)) {         \
     strcat(text, text[0] ? " " : ""); \
     strcat(text, name);               \
   }

@@ -7,6 +7,9 @@
 /* 1 if kernels of this ISA (enum lt_isa) are built in and the CPU and system can run them. */
 int lt_isa_available(int64_t isa);
 
+/* The same for the kernels of qgemm and qconv2d, which know more instruction sets. */
+int lt_int8_isa_available(int64_t isa);
+
 /* Vector length in floats of an ISA, 0 for an unknown one. */
 int64_t lt_isa_lanes(int64_t isa);
 
@@ -26,5 +29,17 @@ const char *lt_cpu_features(void);
 
 /* The initialiser of a table over enum lt_isa, from the stem of a per-ISA name. */
 #define LT_ISA_TABLE(stem) {stem##_scalar, LT_IF_X86(stem##_avx2), LT_IF_X86(stem##_avx512), LT_IF_NEON(stem##_neon)}
+
+/* The same over the instruction sets of qgemm and qconv2d. */
+#define LT_INT8_TABLE(stem)      \
+  {stem##_scalar,                \
+   LT_IF_X86(stem##_avx2),       \
+   LT_IF_X86(stem##_avx512),     \
+   LT_IF_NEON(stem##_neon),      \
+   LT_IF_X86(stem##_avxvnni),    \
+   LT_IF_X86(stem##_avx512vnni), \
+   LT_IF_NEON(stem##_neonmull),  \
+   LT_IF_NEON(stem##_neondot),   \
+   LT_IF_NEON(stem##_neoni8mm)}
 
 #endif

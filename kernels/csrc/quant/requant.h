@@ -52,10 +52,10 @@ LT_INLINE void vi_store(int32_t *p, vi v) { _mm512_storeu_si512(p, v); }
 LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) { return _mm512_maskz_loadu_epi32(lt_first_n(n), p); }
 LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { _mm512_mask_storeu_epi32(p, lt_first_n(n), v); }
 LT_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
+LT_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 LT_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 LT_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 LT_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
-LT_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 LT_INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
 LT_INLINE vi vi_from_vf(vf a) { return _mm512_cvtps_epi32(a); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
@@ -79,10 +79,10 @@ LT_INLINE void vi_store(int32_t *p, vi v) { _mm256_storeu_si256((__m256i *)p, v)
 LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) { return _mm256_maskload_epi32(p, lt_first_n(n)); }
 LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { _mm256_maskstore_epi32(p, lt_first_n(n), v); }
 LT_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
+LT_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 LT_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 LT_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 LT_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
-LT_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 LT_INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 LT_INLINE vi vi_from_vf(vf a) { return _mm256_cvtps_epi32(a); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
@@ -108,10 +108,10 @@ LT_INLINE void vi_store(int32_t *p, vi v) { vst1q_s32(p, v); }
 LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) { return vreinterpretq_s32_f32(vf_load_n((const float *)p, n)); }
 LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { vf_store_n((float *)p, vreinterpretq_f32_s32(v), n); }
 LT_INLINE vi vi_set1(int32_t x) { return vdupq_n_s32(x); }
+LT_INLINE vi vi_xor(vi a, vi b) { return veorq_s32(a, b); }
 LT_INLINE vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
 LT_INLINE vi vi_sub(vi a, vi b) { return vsubq_s32(a, b); }
 LT_INLINE vi vi_mul(vi a, vi b) { return vmulq_s32(a, b); }
-LT_INLINE vi vi_xor(vi a, vi b) { return veorq_s32(a, b); }
 LT_INLINE vf vf_from_vi(vi a) { return vcvtq_f32_s32(a); }
 LT_INLINE vi vi_from_vf(vf a) { return vcvtnq_s32_f32(a); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) { return vf_fma(a, b, c); }
@@ -141,17 +141,15 @@ LT_INLINE vi vi_load(const int32_t *p) {
 LT_INLINE void vi_store(int32_t *p, vi v) { memcpy(p, &v, sizeof v); }
 LT_INLINE vi vi_load_n(const int32_t *p, int64_t n) {
   vi v = {0, 0, 0, 0};
-  for (int64_t i = 0; i < n; i++) v[i] = (uint32_t)p[i];
+  memcpy(&v, p, (size_t)n * sizeof *p);
   return v;
 }
-LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) {
-  for (int64_t i = 0; i < n; i++) p[i] = (int32_t)v[i];
-}
+LT_INLINE void vi_store_n(int32_t *p, vi v, int64_t n) { memcpy(p, &v, (size_t)n * sizeof *p); }
 LT_INLINE vi vi_set1(int32_t x) { return (vi){0, 0, 0, 0} + (uint32_t)x; }
+LT_INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
 LT_INLINE vi vi_add(vi a, vi b) { return a + b; }
 LT_INLINE vi vi_sub(vi a, vi b) { return a - b; }
 LT_INLINE vi vi_mul(vi a, vi b) { return a * b; }
-LT_INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
 LT_INLINE vf vf_from_vi(vi a) { return __builtin_convertvector((vm)a, vf); }
 LT_INLINE vi vi_from_vf(vf a) { return (vi) __builtin_convertvector(vf_round(a), vm); }
 LT_INLINE vf vf_fused(vf a, vf b, vf c) {

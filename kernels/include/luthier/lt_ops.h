@@ -181,6 +181,35 @@ enum lt_act {
 #define LT_OP_QSOFTMAX(P, I, D)                                                                    \
   P(x) P(exps) P(y) I(outer) I(count) I(type) D(factor) I(y_zero) I(isa) I(threads)
 
+/* The epilogue of qgemm and qconv2d, for a column n and acc = sum (a - a_zero)(w - w_zero) + bias[n], int32 (wrapping):
+ *   y_type LT_I32   y = acc
+ *   LT_F32          y = float(acc) s[n] + fbias[n], where s[n] is scale[n], times *a_scale unless that is null
+ *   LT_U8, LT_I8    q = clamp(round(float(acc) scale[n]) + y_zero, y_min, y_max); then, if a residual r is there, the
+ *                   quantised sum of r and q (r_first), or of q and r, with these ratios of their scales to the sum's
+ *                   (vi_quantised_add of requant.h), clamped to sum_min, sum_max; then, if table is there,
+ *                   y = table[that byte].
+ * All floats are fp32, multiplied and added one by one but for the sum; rounding is to nearest even; scales are finite.
+ * a_zero is *a_zero_at, of a's type, where that is not null. The residual has y's type. */
+#define LT_QUANT_FIELDS(P, I, D)                                                                   \
+  P(bias) P(scale) P(fbias) P(a_zero_at) P(a_scale) P(residual) P(table)                           \
+  I(a_type) I(a_zero) I(y_type) I(y_zero) I(y_min) I(y_max)                                        \
+  D(y_ratio) D(r_ratio) I(r_zero) I(r_first) I(sum_zero) I(sum_min) I(sum_max)
+
+/* y[b] = epilogue(a[b] w[b]): as gemm, on bytes. w is packed (w_packed = 1: fields.pack_weights), or bytes of w_type
+ * with strides, whose zero points w_zero (null: 0) are w_zero_ns apart, packed into `work` at run time. */
+#define LT_OP_QGEMM(P, I, D)                                                                       \
+  P(a) P(w) P(w_zero) P(y) P(work) LT_QUANT_FIELDS(P, I, D)                                        \
+  I(batch) I(m) I(n) I(k) I(lda) I(ldy) I(ldr) I(stride_a) I(stride_w) I(stride_y) I(stride_r)     \
+  I(w_packed) I(w_type) I(w_ks) I(w_ns) I(w_zero_ns)                                               \
+  I(isa) I(mr) I(nv) I(mc) I(nc) I(pack_a) I(split_n) I(threads)
+
+/* NHWC convolution on bytes, with the epilogue above; padding counts as a_zero. w packed for `algo`. */
+#define LT_OP_QCONV2D(P, I, D)                                                                     \
+  P(x) P(w) P(y) P(work) LT_QUANT_FIELDS(P, I, D)                                                  \
+  I(n) I(ih) I(iw) I(ic) I(oh) I(ow) I(oc) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)         \
+  I(groups) I(ldx) I(ldy) I(ldr)                                                                   \
+  I(algo) I(isa) I(mr) I(nv) I(mc) I(nc) I(split_n) I(threads)
+
 #define LT_OPS(X)                                                                                  \
   X(gemm, GEMM)                                                                                    \
   X(conv2d, CONV2D)                                                                                \
@@ -204,7 +233,9 @@ enum lt_act {
   X(qbinary, QBINARY)                                                                              \
   X(lookup, LOOKUP)                                                                                \
   X(qmean, QMEAN)                                                                                  \
-  X(qsoftmax, QSOFTMAX)
+  X(qsoftmax, QSOFTMAX)                                                                            \
+  X(qgemm, QGEMM)                                                                                  \
+  X(qconv2d, QCONV2D)
 
 #define LT_SLOT_P(name) void *name;
 #define LT_SLOT_I(name) int64_t name;
@@ -246,7 +277,20 @@ enum lt_reduce_op {
 
 enum lt_dtype { LT_F32 = 0, LT_F16, LT_F64, LT_I8, LT_U8, LT_I16, LT_U16, LT_I32, LT_I64, LT_BOOL, LT_DTYPE_COUNT };
 
-enum lt_isa { LT_ISA_SCALAR = 0, LT_ISA_AVX2 = 1, LT_ISA_AVX512 = 2, LT_ISA_NEON = 3, LT_ISA_COUNT };
+enum lt_isa {
+  LT_ISA_SCALAR = 0,
+  LT_ISA_AVX2 = 1,
+  LT_ISA_AVX512 = 2,
+  LT_ISA_NEON = 3,
+  LT_ISA_COUNT = 4,
+  /* Only qgemm and qconv2d know these. */
+  LT_ISA_AVXVNNI = 4,
+  LT_ISA_AVX512VNNI = 5,
+  LT_ISA_NEONMULL = 6, /* armv8.0, by products of bytes; NEON there widens to 16 bits */
+  LT_ISA_NEONDOT = 7,
+  LT_ISA_NEONI8MM = 8,
+  LT_INT8_ISA_COUNT = 9
+};
 
 typedef int (*lt_run_fn)(const void *args);
 typedef int64_t (*lt_work_fn)(const void *args);

@@ -1,0 +1,197 @@
+/* The micro-kernel on bytes, over simd.h, requant.h and the products of one instruction set:
+ *
+ *   LT_QK                       bytes in a group of A
+ *   LT_QAK                      groups of one row in a register of A
+ *   LT_QSIZE, LT_QSIGN          as in lt_qformat
+ *   qa; qa_load(p, flip)        LT_QAK groups of a row
+ *   qa_group(bits, flip)        one group, from the low LT_QK bytes of an integer
+ *   qa_lane(a, i)               group i of a register, in the form that q_dot wants (i is a constant after unrolling)
+ *   q_dot(acc, a, i, b)         acc + products of group i with one vector of B
+ *
+ * MR and NV are constants at every call, so all loops over them unroll and the accumulators live in registers.
+ */
+#ifndef LT_QGEMM_BODY_H
+#define LT_QGEMM_BODY_H
+
+#include "qgemm.h"
+#include "qgemm.variants.h"
+
+/* What every row of a tile begins with: bias less the zero of A times the sums of the columns. */
+LT_INLINE void q_start(const lt_qtile *t, const int NV, vi *start) {
+  const vi zero = vi_set1(t->zero);
+  const int32_t *sums = (const int32_t *)t->b;
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; j++) {
+    start[j] = vi_mul(vi_load(sums + j * LT_VL), zero);
+    if (t->bias) {
+      const int32_t *bias = t->bias + j * LT_VL;
+      start[j] = vi_sub(j < NV - 1 ? vi_load(bias) : vi_load_n(bias, t->tail), start[j]);
+    } else {
+      start[j] = vi_sub(vi_set1(0), start[j]);
+    }
+  }
+}
+
+/* Store a tile, requantised to bytes or as it is. */
+LT_INLINE void q_end(const lt_qtile *t, const int MR, const int NV, vi acc[LT_QGEMM_MAX_MR][LT_QGEMM_MAX_NV]) {
+  const int64_t tail = t->tail;
+  const int last = NV - 1;
+  if (!t->scale) {
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m++) {
+      int32_t *c = (int32_t *)t->c + m * t->ldc;
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) {
+        if (j < last || tail == LT_VL) {
+          vi_store(c + j * LT_VL, acc[m][j]);
+        } else {
+          vi_store_n(c + j * LT_VL, acc[m][j], tail);
+        }
+      }
+    }
+    return;
+  }
+  const vf low = vf_set1(t->low), high = vf_set1(t->high);
+  const vi zero = vi_set1(t->y_zero);
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; j++) {
+    const int64_t lanes = j < last ? LT_VL : tail;
+    const vf scale = j < last ? vf_load(t->scale + j * LT_VL) : vf_load_n(t->scale + j * LT_VL, tail);
+    uint8_t *c = (uint8_t *)t->c + j * LT_VL;
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m++) {
+      vi_store_bytes(c + m * t->ldc, vi_requantise(acc[m][j], scale, low, high, zero), lanes);
+    }
+  }
+}
+
+#ifndef LT_QPAIRS /* one row of A in a register */
+
+LT_INLINE void lt_qgemm_tile(const lt_qtile *t, const int MR, const int NV, const int FLIP) {
+  vi acc[LT_QGEMM_MAX_MR][LT_QGEMM_MAX_NV], start[LT_QGEMM_MAX_NV];
+  const int64_t lda = t->lda;
+  q_start(t, NV, start);
+#pragma GCC unroll 14
+  for (int m = 0; m < MR; m++) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) acc[m][j] = start[j];
+  }
+  const uint8_t *b = t->b + NV * LT_VL * 4;
+  for (int64_t s = 0; s < t->nseg; s++) {
+    /* One pointer for three rows: x86 addresses reach base, base + lda and base + 2 lda. */
+    const uint8_t *row[(LT_QGEMM_MAX_MR + 2) / 3];
+#pragma GCC unroll 14
+    for (int m = 0; m < MR; m += 3) row[m / 3] = t->seg[s] + t->offset + m * lda;
+    int64_t groups = t->groups;
+    for (; groups >= LT_QAK; groups -= LT_QAK) {
+      /* Where a register holds several groups, load all rows once; else load each just before use, or they would
+       * spill. */
+      qa rows[LT_QGEMM_MAX_MR];
+      if (LT_QAK > 1) {
+#pragma GCC unroll 14
+        for (int m = 0; m < MR; m++) rows[m] = qa_load(row[m / 3] + (m % 3) * lda, FLIP);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < LT_QAK; i++) {
+        vb bv[LT_QGEMM_MAX_NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) bv[j] = vb_load(b + (i * NV + j) * LT_VL * LT_QK);
+#pragma GCC unroll 14
+        for (int m = 0; m < MR; m++) {
+          const qa a = qa_lane(LT_QAK > 1 ? rows[m] : qa_load(row[m / 3] + (m % 3) * lda, FLIP), i);
+#pragma GCC unroll 4
+          for (int j = 0; j < NV; j++) acc[m][j] = q_dot(acc[m][j], a, i, bv[j]);
+        }
+      }
+      b += LT_QAK * NV * LT_VL * LT_QK;
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m += 3) row[m / 3] += LT_QAK * LT_QK;
+    }
+    for (int64_t left = groups * LT_QK + t->tail_bytes; left > 0; left -= LT_QK) {
+      const int64_t bytes = left < LT_QK ? left : LT_QK;
+      vb bv[LT_QGEMM_MAX_NV];
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) bv[j] = vb_load(b + j * LT_VL * LT_QK);
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m++) {
+        const qa a = qa_lane(qa_group(lt_load_bytes(row[m / 3] + (m % 3) * lda, bytes), FLIP), 0);
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) acc[m][j] = q_dot(acc[m][j], a, 0, bv[j]);
+      }
+      b += NV * LT_VL * LT_QK;
+#pragma GCC unroll 14
+      for (int m = 0; m < MR; m += 3) row[m / 3] += LT_QK;
+    }
+  }
+  q_end(t, MR, NV, acc);
+}
+
+#endif
+
+#define LT_DEFINE(MR, NV) \
+  static void qgemm_##MR##_##NV(const lt_qtile *t) { lt_qgemm_tile(t, MR, NV, 0); }
+LT_CAT(LT_QGEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
+#if LT_QSIZE == 1
+#define LT_DEFINE_FLIP(MR, NV) \
+  static void qgemm_flip_##MR##_##NV(const lt_qtile *t) { lt_qgemm_tile(t, MR, NV, 1); }
+    LT_CAT(LT_QGEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE_FLIP)
+#endif
+
+        lt_qgemm_fn LT_FN(lt_qgemm_kernel)(int64_t mr, int64_t nv, int64_t flip) {
+  static const lt_qgemm_fn table[2][LT_QGEMM_MAX_MR + 1][LT_QGEMM_MAX_NV + 1] = {
+#define LT_ENTRY(MR, NV) [0][MR][NV] = qgemm_##MR##_##NV,
+      LT_CAT(LT_QGEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)
+#if LT_QSIZE == 1
+#define LT_ENTRY_FLIP(MR, NV) [1][MR][NV] = qgemm_flip_##MR##_##NV,
+          LT_CAT(LT_QGEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY_FLIP)
+#endif
+  };
+  if (mr < 1 || mr > LT_QGEMM_MAX_MR || nv < 1 || nv > LT_QGEMM_MAX_NV || flip < 0 || flip > 1) return 0;
+  return table[flip][mr][nv];
+}
+
+const lt_qformat LT_FN(lt_qformat) = {LT_VL, LT_QK / LT_QSIZE, LT_QINNER, LT_QSIZE, LT_QSIGN};
+
+/* Sums to floats: float(sum) (scale a_scale) + fbias. */
+static void q_floats(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int64_t cols) {
+  const vf a_scale = vf_set1(end->a_scale);
+  for (int64_t j = 0; j < cols; j += LT_VL) {
+    const int64_t lanes = cols - j < LT_VL ? cols - j : LT_VL;
+    const vf scale = vf_mul(vf_load_n(end->scale + j, lanes), a_scale);
+    const vf bias = end->fbias ? vf_load_n(end->fbias + j, lanes) : vf_zero();
+    for (int64_t m = 0; m < rows; m++) {
+      float *y = (float *)c + m * ldc + j;
+      vf v = vf_mul(vf_from_vi(vi_load_n((const int32_t *)y, lanes)), scale);
+      vf_store_n(y, end->fbias ? vf_add(v, bias) : v, lanes);
+    }
+  }
+}
+
+static void q_add(const lt_qend *end, uint8_t *y, const uint8_t *r, int64_t cols) {
+  const vf y_ratio = vf_set1(end->y_ratio), r_ratio = vf_set1(end->r_ratio), offset = vf_set1(end->sum_offset);
+  const vf low = vf_set1(end->sum_low), high = vf_set1(end->sum_high);
+  const int sign = end->y_type == LT_I8;
+  for (int64_t j = 0; j < cols; j += LT_VL) {
+    const int64_t lanes = cols - j < LT_VL ? cols - j : LT_VL;
+    const vi own = vi_load_bytes(y + j, sign, lanes), other = vi_load_bytes(r + j, sign, lanes);
+    const vi sum = end->r_first ? vi_quantised_add(other, r_ratio, own, y_ratio, offset, low, high)
+                                : vi_quantised_add(own, y_ratio, other, r_ratio, offset, low, high);
+    vi_store_bytes(y + j, sum, lanes);
+  }
+}
+
+void LT_FN(lt_qpost)(const lt_qend *end, void *c, int64_t ldc, const uint8_t *residual, int64_t ldr, int64_t rows,
+                     int64_t cols) {
+  if (end->y_type == LT_F32) {
+    q_floats(end, c, ldc, rows, cols);
+    return;
+  }
+  for (int64_t m = 0; m < rows; m++) {
+    uint8_t *y = (uint8_t *)c + m * ldc;
+    if (residual) q_add(end, y, residual + m * ldr, cols);
+    if (end->table)
+      for (int64_t j = 0; j < cols; j++) y[j] = end->table[y[j]];
+  }
+}
+
+#endif

@@ -1,0 +1,7 @@
+#define LT_SIMD_AVX512
+#include "requant.h"
+
+#define LT_QSIZE 2
+#define Q_DOT(acc, a, b) _mm512_add_epi32(acc, _mm512_madd_epi16(a, b))
+#include "qdot_x86.h"
+#include "qgemm.body.h"
