@@ -57,22 +57,30 @@ def load(source: str | os.PathLike[str] | bytes) -> Graph:
     >>> [(v.name, v.shape) for v in graph.inputs]
     [('x', ('N', 3, 224, 224))]
     """
-    path = None if isinstance(source, bytes) else Path(source)
-    name, folder = ("model", None) if path is None else (path.name, path.absolute().parent)
+    name = "model" if isinstance(source, bytes) else Path(source).name
     try:
-        # The file's bytes are gone once they are parsed: with the weights they would be the peak.
-        proto = _parse(source if isinstance(source, bytes) else _read(Path(source)))
-        return _Importer(inline_functions(proto), TensorReader(folder)).model(name)
+        return _Importer(*parse(source)).model(name)
     except UnicodeDecodeError:
         raise InvalidModelError(f"{name}: an attribute is not UTF-8 text") from None
     except (InvalidModelError, UnsupportedError) as error:
         raise type(error)(f"{name}: {error}") from None
 
 
+def parse(source: str | os.PathLike[str] | bytes) -> tuple[onnx.ModelProto, TensorReader]:
+    """The model as the file has it, local functions inlined, and the reader of its tensors.
+
+    Only the container is checked; `load` checks what it holds, and raises as this does.
+    """
+    folder = None if isinstance(source, bytes) else Path(source).absolute().parent
+    # The file's bytes are gone once they are parsed: with the weights they would be the peak.
+    proto = _parse(source if isinstance(source, bytes) else _read(Path(source)))
+    return inline_functions(proto), TensorReader(folder)
+
+
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > limits.MAX_MODEL_BYTES:
-            raise InvalidModelError(f"{path.name}: larger than {limits.MAX_MODEL_BYTES} bytes")
+            raise InvalidModelError(f"larger than {limits.MAX_MODEL_BYTES} bytes")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"

@@ -27,6 +27,7 @@ from luthier.errors import (
 if TYPE_CHECKING:
     from luthier import kernels
     from luthier.kernels.cpu import isas, native_target
+    from luthier.quantizer import quantize
     from luthier.session import InferenceSession
     from luthier.target import Target
     from luthier.tuning import tune
@@ -46,6 +47,7 @@ __all__ = [
     "isas",
     "kernels",
     "native_target",
+    "quantize",
     "tune",
 ]
 
@@ -54,6 +56,7 @@ _LAZY = {
     "Target": "luthier.target",
     "isas": "luthier.kernels.cpu",
     "native_target": "luthier.kernels.cpu",
+    "quantize": "luthier.quantizer",
     "tune": "luthier.tuning",
 }
 _MODULES = ("kernels", "graph", "tuner", "onnx_frontend", "bench")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from luthier.cli import bench, cpu, inspect, records, run, tune
+from luthier.cli import bench, cpu, inspect, quantize, records, run, tune
 from luthier.cli.common import complain
 from luthier.errors import LuthierError
 
@@ -17,6 +17,7 @@ __all__ = ["main", "main_tune"]
 COMMANDS = {
     "tune": tune,
     "run": run,
+    "quantize": quantize,
     "bench": bench,
     "inspect": inspect,
     "records": records,

@@ -144,7 +144,7 @@ def _load(path: Path, value, shape: tuple[int, ...] | None) -> np.ndarray:
         except ValueError as error:
             raise ArgumentError(f"{path}: not a .npy file: {error}") from None
     if path.suffix in (".png", ".jpg", ".jpeg"):
-        from luthier.cli.picture import load_picture
+        from luthier.picture import load_picture
 
         return load_picture(path, value, shape)
     raise ArgumentError(f"{path}: expected a .npy, .pb or .png file")

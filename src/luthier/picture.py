@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from luthier.errors import ArgumentError
 from luthier.graph import Value
+from luthier.graph.ir import Dim
 
-__all__ = ["load_picture"]
+__all__ = ["channel_axis", "load_picture"]
 
 _MODES = {1: "L", 3: "RGB"}
+
+
+def channel_axis(dims: Sequence[Dim]) -> int | None:
+    """Where an input that takes pictures has its channels, None if it takes none."""
+    return next((i for i in (1, 3) if len(dims) == 4 and dims[i] in _MODES), None)
 
 
 def load_picture(path: Path, value: Value, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -41,7 +48,7 @@ def load_picture(path: Path, value: Value, shape: tuple[int, ...] | None = None)
     except ImportError:
         raise ArgumentError(f"{path}: reading pictures needs Pillow: pip install pillow") from None
     dims = shape or value.shape or ()
-    axis = next((i for i in (1, 3) if len(dims) == 4 and dims[i] in _MODES), None)
+    axis = channel_axis(dims)
     if axis is None or value.dtype is None or value.dtype.kind not in "fu":
         raise ArgumentError(f"input {value.name!r} of shape {list(dims)} does not take pictures")
     try:
