@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py src kernels graph tuner onnx_frontend bench tests examples tools
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: build test lint format asan bench performance arm demo clean
+.PHONY: build test lint format asan bench bench-compare performance arm demo clean
 
 build: $(VENV)/installed
 	$(BIN)/python setup.py -q build_ext --inplace
@@ -38,8 +38,13 @@ format: build
 asan: build
 	$(BIN)/python tools/sanitized.py -m pytest -q tests/kernels tests/graph
 
+# Every run is kept in build/benchmarks; bench-compare shows them side by side, slower ones in colour.
 bench: build
-	$(BIN)/python -m pytest -q -o addopts= --benchmark-only --benchmark-sort=name bench/bench_*.py
+	$(BIN)/python -m pytest -q -o addopts= --benchmark-only --benchmark-sort=name --benchmark-max-time=0.2 \
+	  --benchmark-columns=median,iqr,rounds --benchmark-storage=build/benchmarks --benchmark-autosave bench/bench_*.py
+
+bench-compare: build
+	$(BIN)/pytest-benchmark --storage build/benchmarks compare --sort=name --group-by=fullname --columns=median,iqr
 
 # Everything in docs/performance.md, on this machine: hours. Goes on where it was interrupted; begin anew by
 # removing docs/performance/*.json. TUNE and SECONDS are seconds for each model and number of threads.

@@ -88,7 +88,8 @@ as weights are in a model."""
 
 LAYERS = f"""One thread. A layer takes at least the time of its multiply-adds at the measured peak,
 and at least that of moving its tensors once at the bandwidth measured for buffers of that size; the
-greater is its roof. Listed are the layers under {GOOD_SHARE:.0%} of it that take more than
+greater is its roof. Winograd convolutions need fewer multiplications and may pass it. Listed are
+the layers under {GOOD_SHARE:.0%} of it that take more than
 {LEAST_TIME:.1%} of the model's time."""
 
 

@@ -22,6 +22,7 @@ from luthier.target import Target
 
 __all__ = [
     "Space",
+    "algorithm_defaults",
     "check_config",
     "check_max_error",
     "default_config",
@@ -173,6 +174,18 @@ def default_config(
     if isinstance(workload, Quantised):
         return quant_spaces.default_config(workload, target)
     return min(_analytic(workload, target, max_error), key=lambda c: _cycles(workload, c, target))
+
+
+def algorithm_defaults(workload: Workload, target: Target) -> dict[str, Config]:
+    """For each algorithm, however much it errs, the best config by the same cost model, with the
+    target's best ISA. An operator with one algorithm has one, under the operator's name."""
+    if isinstance(workload, DepthwiseConv2d):
+        return {workload.op: _default_depthwise(workload, target)}
+    found: dict[str, Config] = {}
+    mine = (c for c in _analytic(workload, target, math.inf) if c["isa"] == target.isa)
+    for config in sorted(mine, key=lambda c: _cycles(workload, c, target)):
+        found.setdefault(config.get("algo", workload.op), config)
+    return found
 
 
 def usual_error(config: Mapping) -> float:
