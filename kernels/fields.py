@@ -39,7 +39,7 @@ __all__ = [
 _DTYPES = ("f32", "f16", "f64", "s8", "u8", "s16", "u16", "s32")
 """Types in the order of ``enum lt_dtype``."""
 
-ALGORITHMS = ("pointwise", "im2col", "direct", "winograd2", "winograd4", "winograd6")
+ALGORITHMS = ("pointwise", "im2col", "direct", "winograd2", "winograd4", "winograd6", "strassen")
 """Algorithm names in the order of ``enum lt_conv_algo``."""
 
 WINOGRAD_POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}
@@ -122,6 +122,9 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
         return np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0)).ravel()
     lanes = _kernels.isa_lanes(config["isa"])
     width = lanes * config["nv"]
+    if _halved(config):
+        matrix = weights if isinstance(workload, Gemm) else weights[:, :, 0, 0].T
+        return np.concatenate([_pack_panels(p, width, lanes) for p in _strassen_parts(matrix)])
     if isinstance(workload, Gemm):
         return _pack_panels(weights, width, lanes)
     groups = getattr(workload, "groups", 1)
@@ -165,7 +168,22 @@ def packing_key(workload: Workload, config: Config) -> tuple:
     """Equal for two configs, or workloads, whose weights are packed alike."""
     groups = getattr(workload, "groups", 1)
     segments = _segments(workload, config) if isinstance(workload, QConv2d) else 1
-    return workload.op, groups, config["isa"], config.get("nv"), segments, winograd_tile(config)
+    form = segments, winograd_tile(config), _halved(config)
+    return workload.op, groups, config["isa"], config.get("nv"), *form
+
+
+def _halved(config: Config) -> bool:
+    """Whether a product is made by Strassen's algorithm."""
+    return config.get("algo") == "strassen" or bool(config.get("strassen"))
+
+
+def _strassen_parts(w: np.ndarray) -> list[np.ndarray]:
+    """The seven right-hand sides of ``strassen.c``, in the order of its ``enum part``."""
+    k, n = (size // 2 for size in w.shape)
+    quarters = w.astype(np.float64)
+    w11, w12, w21, w22 = quarters[:k, :n], quarters[:k, n:], quarters[k:, :n], quarters[k:, n:]
+    t2 = w11 - w12 + w22
+    return [p.astype(np.float32) for p in (w11, t2, w21, w22 - w12, w21 - t2, w12 - w11, w22)]
 
 
 def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
@@ -196,4 +214,4 @@ def kernel_name(workload: Workload, config: Config) -> str:
         return f"qgemm_{workload.types}_{tile}_{isa}"
     if isinstance(workload, Conv2d):
         return f"conv2d_f32_{config['algo']}_{tile}_{isa}"
-    return f"gemm_f32_{tile}_{isa}"
+    return f"gemm_f32_{'strassen_' * config['strassen']}{tile}_{isa}"

@@ -51,6 +51,9 @@ WINOGRAD_ERRORS = {"winograd2": 1e-6, "winograd4": 4e-6, "winograd6": 3e-5}
 """What Winograd algorithms err by in layers of up to 512 channels, as `luthier.limits.MAX_ERROR`
 counts it; other algorithms err by up to 2e-6."""
 
+STRASSEN_ERROR = 3e-6
+"""The same of `strassen`."""
+
 ALONE_FLOPS = 20_000_000
 """Work of which one thread of several is still worth a try."""
 
@@ -158,7 +161,7 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     if base is None:
         return False
     if not conv:
-        return config in [*_gemm_blocks(w, target, base)]
+        return config in [*_gemm_blocks(w, target, base, math.inf)]
     algo = config.get("algo", "")
     return algo in _algorithms(w, math.inf) and config in [*_conv_blocks(w, target, algo, base)]
 
@@ -190,7 +193,9 @@ def algorithm_defaults(workload: Workload, target: Target) -> dict[str, Config]:
 
 def usual_error(config: Mapping) -> float:
     """What the algorithm of a config adds to the rounding of float32 sums, as a share of the
-    output's range; 0 for all but Winograd's."""
+    output's range; 0 for those that just sum."""
+    if config.get("strassen") or config.get("algo") == "strassen":
+        return STRASSEN_ERROR
     return WINOGRAD_ERRORS.get(config.get("algo", ""), 0.0)
 
 
@@ -265,7 +270,7 @@ def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Con
                 yield from _conv_blocks(workload, target, algo, base)
     else:
         for base in _tiled(workload.n, target):
-            yield from _gemm_blocks(workload, target, base)
+            yield from _gemm_blocks(workload, target, base, max_error)
 
 
 def _tiled(columns: int, target: Target) -> Iterator[Config]:
@@ -284,10 +289,23 @@ def _tiled(columns: int, target: Target) -> Iterator[Config]:
 def _algorithms(w: Conv2d | QConv2d, max_error: float) -> tuple[str, ...]:
     direct = ("direct",) if w.r * w.s <= 1024 else ()
     if w.pointwise:
-        return ("pointwise", "im2col", *direct)
+        halved = w.groups == 1 and _halves(w.c, w.k, max_error)
+        return ("pointwise", *["strassen"] * halved, "im2col", *direct)
     minimal = (w.r, w.s, w.strides, w.dilations) == (3, 3, (1, 1), (1, 1))
     inside = [a for a, e in WINOGRAD_ERRORS.items() if minimal and e <= max_error]
     return (*direct, "im2col", *inside)
+
+
+def _halves(k: int, n: int, max_error: float) -> bool:
+    """Whether a product may be, and is worth being, cut into halves (see ``gemm/strassen.h``)."""
+    return k % 2 == n % 2 == 0 and min(k, n) >= 128 and max_error >= STRASSEN_ERROR
+
+
+def _strassen_rows(rows: int, threads: int) -> list[int]:
+    """Rows of a block: even shares of a thread's rows, whose sums and products are to fit in L2."""
+    share = max(2, -(-rows // threads))
+    counts = dict.fromkeys(-(-share // most) for most in (56, 112, 224, 448))
+    return [-(-share // (2 * count)) * 2 for count in counts]
 
 
 def _splits(w: Conv2d | Gemm | Quantised) -> list[tuple[int, int]]:
@@ -308,8 +326,16 @@ def _l2(target: Target) -> int:
     return target.l2 or 256 << 10
 
 
-def _gemm_blocks(w: Gemm, target: Target, base: Config) -> Iterator[Config]:
+def _gemm_blocks(
+    w: Gemm, target: Target, base: Config, max_error: float
+) -> Iterator[Config]:
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    common = {"pack_a": 0, "strassen": 0}
+    if w.packed and _halves(w.k, w.n, max_error):
+        for threads in dict.fromkeys((1, w.threads)):
+            for mc in _strassen_rows(w.m, threads):
+                blocks = {"mc": mc, "nc": w.n, "kc": w.k, **common, "strassen": 1}
+                yield {**base, **blocks, "split_n": 0, "threads": threads}
     for threads, split_n in _splits(w):
         for kc in _upto((256, 512), w.k):
             fit = [b for b in (48, 192) if b < w.m and b * kc * 4 <= _l2(target)]
@@ -318,7 +344,7 @@ def _gemm_blocks(w: Gemm, target: Target, base: Config) -> Iterator[Config]:
                     for pack_a in (0, 1):
                         if threads > 1 and -(-w.m // mc) * -(-w.n // nc) * w.batch < 2:
                             continue
-                        blocks = {"mc": mc, "nc": nc, "kc": kc, "pack_a": pack_a}
+                        blocks = {"mc": mc, "nc": nc, "kc": kc, **common, "pack_a": pack_a}
                         yield {**base, **blocks, "split_n": split_n, "threads": threads}
 
 
@@ -329,6 +355,12 @@ def _conv_blocks(w: Conv2d, target: Target, algo: str, base: Config) -> Iterator
     columns, k = w.k // w.groups, w.r * w.s * w.c // w.groups
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
     pixels = w.n * w.oh * w.ow
+    if algo == "strassen":
+        for threads in dict.fromkeys((1, w.threads)):
+            for mc in _strassen_rows(pixels, threads):
+                blocks = {"mc": mc, "nc": columns, "kc": k, "split_n": 0}
+                yield {"algo": algo, **base, **blocks, "threads": threads}
+        return
     for threads, split_n in _splits(w):
         for nc in [b for b in (64, 256) if width <= b < columns] + [columns]:
             for mc in _row_blocks(w, target, algo, k, threads):
@@ -389,14 +421,16 @@ def _analytic(w: Any, target: Target, max_error: float) -> Iterator[Config]:
                 base = {"isa": isa, "mr": mr, "nv": nv, "ku": 1, "prefetch": 0}
                 if conv:
                     for algo in _algorithms(w, max_error):
+                        if algo == "strassen":
+                            continue  # too close a call without measuring
                         blocks = _analytic_conv_blocks(w, target, algo, base, threads)
                         yield {"algo": algo, **base, **blocks, "threads": threads}
                 else:
                     mc, split_n = _default_rows(w.m, w.k, mr, _l2(target), threads, w.batch)
                     nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
                     blocks = {"mc": mc, "nc": max(1, nc), "kc": max(1, w.k), "pack_a": 0}
-                    blocks["split_n"] = split_n
-                    yield {**base, **blocks, "threads": threads}
+                    rest = {"split_n": split_n, "threads": threads}
+                    yield {**base, **blocks, "strassen": 0, **rest}
 
 
 def _analytic_conv_blocks(

@@ -199,13 +199,13 @@ def gemm_config(isa: str, **knobs: int) -> dict:
         "nc": 1000,
         "kc": 1000,
     }
-    return {**base, "pack_a": 0, "split_n": 0, "threads": 1, **knobs}
+    return {**base, "pack_a": 0, "strassen": 0, "split_n": 0, "threads": 1, **knobs}
 
 
 def conv_config(algo: str, isa: str, **knobs: int) -> dict:
     """A config of conv2d: one block of everything unless knobs say otherwise."""
     base = gemm_config(isa)
-    del base["pack_a"]
+    del base["pack_a"], base["strassen"]
     return {"algo": algo, **base, **knobs}
 
 

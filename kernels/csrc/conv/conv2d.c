@@ -8,6 +8,7 @@
 #include "../cpu/num.h"
 #include "../cpu/split.h"
 #include "../cpu/threads.h"
+#include "../gemm/strassen.h"
 
 #define MAX_TAPS 1024 /* segments of the direct algorithm, on the stack */
 
@@ -19,7 +20,7 @@ typedef struct {
   int64_t m_blocks, n_blocks, nc; /* of one group */
   int64_t threads;
   int64_t ld_rows; /* im2col: distance between packed rows */
-  int64_t room;    /* im2col: floats of packed rows for each thread */
+  int64_t room;    /* im2col, strassen: floats of scratch for each thread */
   int64_t pad_iw;  /* direct: width of the padded copy, 0 if the input is read in place */
 } conv_job;
 
@@ -71,11 +72,14 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
   job->ld_rows = job->room = job->pad_iw = 0;
   switch (c->algo) {
     case LT_CONV_POINTWISE:
+    case LT_CONV_STRASSEN:
       if (c->kh != 1 || c->kw != 1 || c->sh != 1 || c->sw != 1 || c->pt || c->pl || c->ih != c->oh || c->iw != c->ow)
         return LT_BAD_ARGUMENT;
       job->pixels = min64(c->mc, max64(1, c->n * c->oh * c->ow));
       job->m_blocks = ceil_div(c->n * c->oh * c->ow, job->pixels);
-      return LT_OK;
+      if (c->algo == LT_CONV_POINTWISE) return LT_OK;
+      job->room = lt_strassen_floats(&job->rhs, job->pixels);
+      return c->groups == 1 && c->nc >= c->oc && c->kc >= c->ic && lt_strassen_fits(&job->rhs) ? LT_OK : LT_BAD_ARGUMENT;
     case LT_CONV_IM2COL:
       job->pixels = min64(c->mc, c->oh * c->ow);
       job->m_blocks = c->n * ceil_div(c->oh * c->ow, job->pixels);
@@ -156,13 +160,17 @@ static void run_rows(const conv_job *job, const lt_rhs *rhs, lt_rows *rows, int6
 }
 
 static void pointwise_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0,
-                            int64_t n1) {
+                            int64_t n1, int thread) {
   const lt_conv2d_args *c = job->c;
   const int64_t p0 = block * job->pixels;
   lt_rows rows = {.lda = c->ldx, .rows = min64(job->pixels, c->n * c->oh * c->ow - p0)};
   rows.a = (const float *)c->x + p0 * c->ldx + group * job->icg;
   set_output(job, group, p0, &rows);
-  run_rows(job, rhs, &rows, n0, n1);
+  if (c->algo == LT_CONV_STRASSEN) {
+    lt_strassen_block(rhs, &rows, (float *)c->work + thread * job->room);
+  } else {
+    run_rows(job, rhs, &rows, n0, n1);
+  }
 }
 
 static void im2col_block(const conv_job *job, const lt_rhs *rhs, int64_t group, int64_t block, int64_t n0, int64_t n1,
@@ -218,7 +226,8 @@ static void conv_task(void *context, int64_t index, int thread) {
   rhs.w = group_weights(job, group);
   rhs.bias = c->bias ? (const float *)c->bias + group * job->ocg : 0;
   switch (c->algo) {
-    case LT_CONV_POINTWISE: pointwise_block(job, &rhs, group, mb, n0, n1); break;
+    case LT_CONV_POINTWISE:
+    case LT_CONV_STRASSEN: pointwise_block(job, &rhs, group, mb, n0, n1, thread); break;
     case LT_CONV_IM2COL: im2col_block(job, &rhs, group, mb, n0, n1, thread); break;
     default: direct_block(job, &rhs, group, mb, n0, n1);
   }

@@ -29,7 +29,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
   const int last = NV - 1;
   const int64_t tail = t->tail, lda = t->lda, prefetch = t->prefetch;
 
-  if (!t->resume) {
+  if (!t->from) {
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) {
 #pragma GCC unroll 4
@@ -38,9 +38,10 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
   } else {
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) {
-      const float *c = t->c + m * t->ldc;
+      const float *from = t->from + m * t->ldf;
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) acc[m][j] = j < last ? vf_load(c + j * t->cvs) : vf_load_n(c + j * t->cvs, tail);
+      for (int j = 0; j < NV; j++)
+        acc[m][j] = j < last ? vf_load(from + j * t->cvs) : vf_load_n(from + j * t->cvs, tail);
     }
   }
 
@@ -135,6 +136,16 @@ LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
       LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
   if (mr < 1 || mr > LT_GEMM_MAX_MR || nv < 1 || nv > LT_GEMM_MAX_NV || ku < 1 || ku > 4) return 0;
   return table[mr][nv][ku];
+}
+
+void LT_FN(lt_sum_rows)(float *y, const float *a, const float *b, float sign, int64_t rows, int64_t cols, int64_t ldy,
+                        int64_t lda, int64_t ldb) {
+  const vf s = vf_set1(sign);
+  for (int64_t r = 0; r < rows; r++, y += ldy, a += lda, b += ldb) {
+    int64_t j = 0;
+    for (; j + LT_VL <= cols; j += LT_VL) vf_store(y + j, vf_fma(s, vf_load(b + j), vf_load(a + j)));
+    if (j < cols) vf_store_n(y + j, vf_fma(s, vf_load_n(b + j, cols - j), vf_load_n(a + j, cols - j)), cols - j);
+  }
 }
 
 void LT_FN(lt_act_rows)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {

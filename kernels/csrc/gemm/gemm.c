@@ -9,12 +9,15 @@
 #include "../cpu/split.h"
 #include "../cpu/threads.h"
 #include "luthier/lt_ops.h"
+#include "strassen.h"
 
 typedef lt_gemm_fn (*kernel_lookup)(int64_t mr, int64_t nv, int64_t ku);
 
 #define DECLARE(isa)                                                   \
   lt_gemm_fn lt_gemm_kernel_##isa(int64_t mr, int64_t nv, int64_t ku); \
-  void lt_act_rows_##isa(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta);
+  void lt_act_rows_##isa(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta); \
+  void lt_sum_rows_##isa(float *y, const float *a, const float *b, float sign, int64_t rows, int64_t cols, int64_t ldy, \
+                         int64_t lda, int64_t ldb);
 DECLARE(scalar)
 DECLARE(avx2)
 DECLARE(avx512)
@@ -23,6 +26,10 @@ DECLARE(neon)
 
 static const kernel_lookup kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_gemm_kernel);
 static const lt_act_fn acts[LT_ISA_COUNT] = LT_ISA_TABLE(lt_act_rows);
+
+static const lt_sum_fn sums[LT_ISA_COUNT] = LT_ISA_TABLE(lt_sum_rows);
+
+lt_sum_fn lt_sum_rows(int64_t isa) { return sums[isa]; }
 
 lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku) {
   return lt_isa_available(isa) ? kernels[isa](mr, nv, ku) : 0;
@@ -56,7 +63,7 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
                .ldc = rows->ldc,
                .cvs = lanes,
                .ldr = rows->ldr,
-               .resume = !first,
+               .ldf = first ? rows->ldf : rows->ldc,
                .hard_swish = last && rhs->epilogue.hard_swish,
                .lo = last ? rhs->epilogue.lo : -INFINITY,
                .hi = last ? rhs->epilogue.hi : INFINITY,
@@ -73,6 +80,7 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
       const int64_t count = low + (i < more);
       t.a = rows->a + r * rows->lda;
       t.c = rows->c + r * rows->ldc + n;
+      t.from = !first ? t.c : rows->from ? rows->from + r * rows->ldf + n : 0;
       t.residual = last && rows->residual ? rows->residual + r * rows->ldr + n : 0;
       (i < more ? more_fn : low_fn)(&t);
       if (post) post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
@@ -107,7 +115,7 @@ typedef struct {
   int64_t threads;
   int64_t rhs_floats;  /* room for a packed right-hand side */
   int64_t rhs_count;   /* as many of them: one per thread when batched, else one */
-  int64_t pack_floats; /* per-thread room for packed rows, which follows */
+  int64_t pack_floats; /* per-thread room for packed rows, or of strassen, which follows */
 } gemm_job;
 
 /* A plain right-hand side of several matrices is packed by the thread that needs it; a single one is packed by all. */
@@ -147,6 +155,10 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   job->rhs_floats = g->w_packed ? 0 : lt_packed_size(job->rhs.lanes, g->k, g->n);
   job->rhs_count = rhs_per_thread(g) ? job->threads : 1;
   job->pack_floats = g->pack_a ? min64(g->mc, g->m) * odd_lines(min64(g->kc, g->k)) : 0;
+  if (g->strassen) {
+    if (!g->w_packed || g->pack_a || g->nc < g->n || g->kc < g->k || !lt_strassen_fits(&job->rhs)) return LT_BAD_ARGUMENT;
+    job->pack_floats = lt_strassen_floats(&job->rhs, min64(g->mc, g->m));
+  }
   return LT_OK;
 }
 
@@ -164,7 +176,13 @@ static void gemm_one_block(const gemm_job *job, const lt_rhs *rhs, int64_t b, in
   lt_rows rows = {.lda = g->lda, .rows = min64(g->mc, g->m - m0), .ldc = g->ldy, .ldr = g->ldr};
   rows.c = (float *)g->y + b * g->stride_y + m0 * g->ldy;
   rows.residual = g->residual ? (const float *)g->residual + b * g->stride_r + m0 * g->ldr : 0;
-  float *packed = g->pack_a ? (float *)g->work + job->rhs_floats * job->rhs_count + thread * job->pack_floats : 0;
+  float *packed =
+      job->pack_floats ? (float *)g->work + job->rhs_floats * job->rhs_count + thread * job->pack_floats : 0;
+  if (g->strassen) {
+    rows.a = a;
+    lt_strassen_block(rhs, &rows, packed);
+    return;
+  }
   int64_t k0 = 0;
   do { /* once even for k = 0: the epilogue still applies */
     const int64_t kc = min64(g->kc, g->k - k0);

@@ -18,7 +18,8 @@ typedef struct {
   const float *b;
   float *c;
   int64_t ldc, cvs;      /* distances between rows, and between vectors of a row */
-  int64_t resume;        /* whether c holds partial sums to go on from */
+  const float *from;     /* partial sums to go on from, such as c itself; null for none */
+  int64_t ldf;
   const float *bias;     /* one value a column, null for none */
   const float *residual; /* null for none */
   int64_t ldr;
@@ -71,12 +72,19 @@ typedef struct {
   int64_t ldc;
   const float *residual;
   int64_t ldr;
+  const float *from; /* sums that the product is added to; null for none */
+  int64_t ldf;
 } lt_rows;
 
 /* Columns [n0, n1) (n0 a multiple of the panel width) of `rows`, panel by panel, tile by tile. Without segments for k
  * in [k0, k0 + kc), adding to C unless k0 is 0, with the epilogue once K is complete; with segments for all of them in
  * one pass, the first of which meets row k0 of the panels. */
 void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n1, int64_t k0, int64_t kc);
+
+/* y = a + sign b over rows x cols floats. */
+typedef void (*lt_sum_fn)(float *y, const float *a, const float *b, float sign, int64_t rows, int64_t cols, int64_t ldy,
+                          int64_t lda, int64_t ldb);
+lt_sum_fn lt_sum_rows(int64_t isa);
 
 /* Floats in the packed form of a K x N matrix: n rounded up to whole vectors. */
 int64_t lt_packed_size(int64_t lanes, int64_t k, int64_t n);

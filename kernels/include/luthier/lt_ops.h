@@ -32,13 +32,15 @@ enum lt_act {
 
 /* y[b] = act(a[b] w[b] + bias + residual[b]); a: (m, k) rows lda apart; w packed by panels (w_packed = 1) or
  * plain with strides (w_ks, w_ns), packed into `work` at run time. Batch strides stride_*; a null bias or
- * residual is left out. Config: variant mr x nv vectors, blocks mc, nc, kc; pack_a copies rows first. */
+ * residual is left out. Config: variant mr x nv vectors, blocks mc, nc, kc; pack_a copies rows first;
+ * strassen = 1: seven half-size products of packed weights in their seven parts. */
 #define LT_OP_GEMM(P, I, D)                                                                        \
   P(a) P(w) P(bias) P(residual) P(y) P(work)                                                       \
   I(batch) I(m) I(n) I(k) I(lda) I(ldy) I(ldr) I(stride_a) I(stride_w) I(stride_y) I(stride_r)     \
   I(w_packed) I(w_ks) I(w_ns)                                                                      \
   I(act) D(alpha) D(beta)                                                                          \
-  I(isa) I(mr) I(nv) I(ku) I(mc) I(nc) I(kc) I(pack_a) I(prefetch) I(split_n) I(threads)
+  I(isa) I(mr) I(nv) I(ku) I(mc) I(nc) I(kc) I(pack_a) I(strassen) I(prefetch)          \
+  I(split_n) I(threads)
 
 /* NHWC convolution; w packed by panels per group, rows (kh, kw, ic). algo: enum lt_conv_algo. */
 #define LT_OP_CONV2D(P, I, D)                                                                      \
@@ -255,7 +257,8 @@ enum lt_conv_algo {
   /* 3x3, stride and dilation 1, by tiles of 2x2, 4x4, 6x6; w packed place by place (luthier.kernels.fields) */
   LT_CONV_WINOGRAD2 = 3,
   LT_CONV_WINOGRAD4 = 4,
-  LT_CONV_WINOGRAD6 = 5
+  LT_CONV_WINOGRAD6 = 5,
+  LT_CONV_STRASSEN = 6 /* pointwise by seven half-size products, see gemm/strassen.h */
 };
 
 enum lt_unary_op {
