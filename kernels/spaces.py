@@ -326,9 +326,7 @@ def _l2(target: Target) -> int:
     return target.l2 or 256 << 10
 
 
-def _gemm_blocks(
-    w: Gemm, target: Target, base: Config, max_error: float
-) -> Iterator[Config]:
+def _gemm_blocks(w: Gemm, target: Target, base: Config, max_error: float) -> Iterator[Config]:
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
     common = {"pack_a": 0, "strassen": 0}
     if w.packed and _halves(w.k, w.n, max_error):

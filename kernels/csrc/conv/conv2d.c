@@ -79,7 +79,8 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
       job->m_blocks = ceil_div(c->n * c->oh * c->ow, job->pixels);
       if (c->algo == LT_CONV_POINTWISE) return LT_OK;
       job->room = lt_strassen_floats(&job->rhs, job->pixels);
-      return c->groups == 1 && c->nc >= c->oc && c->kc >= c->ic && lt_strassen_fits(&job->rhs) ? LT_OK : LT_BAD_ARGUMENT;
+      return c->groups == 1 && c->nc >= c->oc && c->kc >= c->ic && lt_strassen_fits(&job->rhs) ? LT_OK
+                                                                                               : LT_BAD_ARGUMENT;
     case LT_CONV_IM2COL:
       job->pixels = min64(c->mc, c->oh * c->ow);
       job->m_blocks = c->n * ceil_div(c->oh * c->ow, job->pixels);

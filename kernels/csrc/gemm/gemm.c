@@ -13,11 +13,11 @@
 
 typedef lt_gemm_fn (*kernel_lookup)(int64_t mr, int64_t nv, int64_t ku);
 
-#define DECLARE(isa)                                                   \
-  lt_gemm_fn lt_gemm_kernel_##isa(int64_t mr, int64_t nv, int64_t ku); \
+#define DECLARE(isa)                                                                                               \
+  lt_gemm_fn lt_gemm_kernel_##isa(int64_t mr, int64_t nv, int64_t ku);                                             \
   void lt_act_rows_##isa(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta); \
-  void lt_sum_rows_##isa(float *y, const float *a, const float *b, float sign, int64_t rows, int64_t cols, int64_t ldy, \
-                         int64_t lda, int64_t ldb);
+  void lt_sum_rows_##isa(float *y, const float *a, const float *b, float sign, int64_t rows, int64_t cols,         \
+                         int64_t ldy, int64_t lda, int64_t ldb);
 DECLARE(scalar)
 DECLARE(avx2)
 DECLARE(avx512)
@@ -156,7 +156,8 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   job->rhs_count = rhs_per_thread(g) ? job->threads : 1;
   job->pack_floats = g->pack_a ? min64(g->mc, g->m) * odd_lines(min64(g->kc, g->k)) : 0;
   if (g->strassen) {
-    if (!g->w_packed || g->pack_a || g->nc < g->n || g->kc < g->k || !lt_strassen_fits(&job->rhs)) return LT_BAD_ARGUMENT;
+    if (!g->w_packed || g->pack_a || g->nc < g->n || g->kc < g->k || !lt_strassen_fits(&job->rhs))
+      return LT_BAD_ARGUMENT;
     job->pack_floats = lt_strassen_floats(&job->rhs, min64(g->mc, g->m));
   }
   return LT_OK;

@@ -17,8 +17,8 @@ typedef struct {
   int64_t nseg, kseg;
   const float *b;
   float *c;
-  int64_t ldc, cvs;      /* distances between rows, and between vectors of a row */
-  const float *from;     /* partial sums to go on from, such as c itself; null for none */
+  int64_t ldc, cvs;  /* distances between rows, and between vectors of a row */
+  const float *from; /* partial sums to go on from, such as c itself; null for none */
   int64_t ldf;
   const float *bias;     /* one value a column, null for none */
   const float *residual; /* null for none */
