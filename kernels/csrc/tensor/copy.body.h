@@ -1,4 +1,5 @@
-/* The transposing copy of 4-byte elements: square by square in registers; a few columns of them or of bytes interleaved. */
+/* The transposing copy of 4-byte elements: square by square in registers; a few columns of them or of bytes
+ * interleaved. */
 #include "simd/simd.h"
 #include "tensor/copy.h"
 
