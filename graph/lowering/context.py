@@ -126,6 +126,7 @@ class Context:
         self.num_threads = num_threads
         self.steps: list[Step] = []
         self.views: dict[Value, View] = {}
+        self.sliceable: set[Value] = set()  # all their readers take a distance between rows
         self.packed = packed
         self.max_error = max_error
         self.isa = _kernels.ISA_NAMES.index(_best_isa())

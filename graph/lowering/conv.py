@@ -13,7 +13,14 @@ from luthier.kernels.fields import epilogue_fields
 from luthier.kernels.loops import dense_strides
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
-__all__ = ["conv_workload", "emit_pool", "lower_conv", "lower_conv_transpose", "lower_pool"]
+__all__ = [
+    "conv_workload",
+    "emit_pool",
+    "lower_conv",
+    "lower_conv_transpose",
+    "lower_pool",
+    "reads_pixels",
+]
 
 NONE = ("none", (0.0, 0.0))
 
@@ -244,8 +251,21 @@ def place_concat_inputs(
             continue
         if outermost:
             ctx.views[value] = where
-        elif _writes_pixels(producer):
+        elif _writes_pixels(producer) or _gathers_pixels(producer):
             ctx.views[value] = View(where.storage, where.offset, y.shape[-1])
+
+
+def _gathers_pixels(node: Node) -> bool:
+    """Whether `node` is a Gather with constant indices along the last axis."""
+    if node.op != "Gather" or node.domain or not node.inputs[1].is_const:
+        return False
+    rank = len(node.inputs[0].shape)
+    return node.attrs.get("axis", 0) % rank == rank - 1 and len(node.inputs[1].shape) == 1
+
+
+def reads_pixels(node: Node) -> bool:
+    """Whether a kernel computes `node` that can read float maps with room between pixels."""
+    return not node.domain and is_f32(node.inputs[0]) and _writes_pixels(node)
 
 
 def _writes_pixels(node: Node) -> bool:

@@ -11,7 +11,7 @@ from luthier.graph import fallback
 from luthier.graph.ir import Graph, Node, Value
 from luthier.graph.lowering import Context, NotNative, Step, Storage, View, rule_for
 from luthier.graph.lowering.context import Choose, nbytes
-from luthier.graph.lowering.conv import place_concat_inputs
+from luthier.graph.lowering.conv import place_concat_inputs, reads_pixels
 from luthier.graph.lowering.movement import lower_alias
 from luthier.graph.ops.common import describe
 from luthier.graph.plan import Plan
@@ -156,6 +156,12 @@ def _place(graph: Graph, context: Context) -> None:
             context.views[value] = View(Storage(nbytes(value), buffer=buffer))
     users = graph.users()
     outputs = set(graph.outputs)
+    context.sliceable = {
+        value
+        for value, readers in users.items()
+        if value not in outputs
+        and all(reads_pixels(n) and value not in n.inputs[1:] for n in readers)
+    }
     for node in reversed(graph.nodes):
         rule = rule_for(node)
         if rule is lower_alias:

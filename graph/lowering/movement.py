@@ -90,11 +90,21 @@ def lower_split(ctx: Context, node: Node) -> None:
 def lower_slice(ctx: Context, node: Node) -> None:
     x, y = node.inputs[0], node.output
     own, kept = dense_strides(x.shape), slice_ranges(node)
+    if y in ctx.sliceable and y not in ctx.views and _cuts_rows(x.shape, kept):
+        start = ctx.dense(x).at(kept[-1].start * x.dtype.itemsize)
+        ctx.views[y] = View(start.storage, start.offset, x.shape[-1])
+        return
     strides = tuple(s * r.step for s, r in zip(own, kept, strict=True))
     offset = sum(s * r.start for s, r in zip(own, kept, strict=True))
     source = ctx.dense(x).at(offset * x.dtype.itemsize)
     target = (ctx.dense(y), dense_strides(y.shape))
     _copy(ctx, node, x.dtype.itemsize, y.shape, (source, strides), target)
+
+
+def _cuts_rows(shape: tuple[int, ...], kept: list[range]) -> bool:
+    """Whether all that a Slice does is to take neighbours from each row."""
+    whole = all(r == range(n) for r, n in zip(kept[:-1], shape[:-1], strict=True))
+    return whole and kept[-1].step == 1
 
 
 def lower_expand(ctx: Context, node: Node) -> None:
@@ -148,10 +158,10 @@ def _takes(ctx: Context, node: Node, indices: dict[int, np.ndarray], fill: int =
             "inner": math.prod(shape[axis + 1 :]),
         }
         shape[axis] = index.size
-        room = ctx.dense(y) if axis == order[-1] else ctx.temporary(size * math.prod(shape))
-        ctx.emit(
-            node, "take", x=here, index=ctx.constant(index), y=room, size=size, fill=fill, **sizes
-        )
+        room = ctx.view(y) if axis == order[-1] else ctx.temporary(size * math.prod(shape))
+        require(not room.ld or axis == len(shape) - 1, f"{y.name} is not dense")
+        slots = {**sizes, "y_step": room.ld, "fill": fill}
+        ctx.emit(node, "take", x=here, index=ctx.constant(index), y=room, size=size, **slots)
         here = room
 
 

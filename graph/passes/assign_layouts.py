@@ -223,6 +223,14 @@ class _Walk:
             node, [self._to_nhwc(node.inputs[0])], node.attrs
         )
 
+    def _gather(self, node: Node) -> bool:
+        """With a list of indices, so that the result has the axes of the map."""
+        x, index = node.inputs
+        if len(x.shape) != 4 or not index.is_const or len(index.shape) != 1:
+            return False
+        axis = _PHYSICAL[node.attrs.get("axis", 0) % 4]
+        return self._give(node, [self._to_nhwc(x), index], {**node.attrs, "axis": axis})
+
     def _slice(self, node: Node) -> bool:
         starts = ints_of(node.inputs[1])
         if starts is None or any(v is not None and not v.is_const for v in node.inputs[2:]):
@@ -282,6 +290,7 @@ _FOLLOWERS: dict[str, Callable[[_Walk, Node], bool]] = {
     "Concat": _Walk._concat,
     "DequantizeLinear": _Walk._quantise,
     "DynamicQuantizeLinear": _Walk._quantise_dynamic,
+    "Gather": _Walk._gather,
     "LogSoftmax": _Walk._one_axis,
     "Pad": _Walk._pad,
     "QuantizeLinear": _Walk._quantise,

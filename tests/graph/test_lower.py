@@ -411,6 +411,24 @@ def test_concatenation_in_place(axis: int) -> None:
     assert len(copies) == 2
 
 
+def test_gathered_channels_in_place() -> None:
+    """A Gather of channels writes straight into a concatenation; a slice is not copied."""
+    nodes: list[NodeSpec] = [
+        CONV,
+        ("Gather", ["c", "i"], ["g"], {"axis": 1}),
+        ("Conv", ["x", "v"], ["d"], {}),
+        ("Concat", ["d", "g"], ["e"], {"axis": 1}),
+        ("Slice", ["e", "low", "high", "one"], ["s"], {}),
+        ("Conv", ["s", "v"], ["y"], {}),
+        ("MaxPool", ["s"], ["z"], {"kernel_shape": [2, 2]}),
+    ]
+    bounds = {"low": np.array([2]), "high": np.array([8]), "one": np.array([1])}
+    constants = {**WEIGHTS, **bounds, "i": np.array([3, 0, 1, 5, 5])}
+    plan = check(nodes, IMAGE, ["y", "z"], constants)
+    assert [n.op for n in plan.nodes if n.op in ("Concat", "Slice", "Gather")] == ["Gather"]
+    check(nodes, IMAGE, ["y", "s", "e"], constants)
+
+
 def test_concatenation_of_itself_and_of_constants() -> None:
     nodes: list[NodeSpec] = [CONV, ("Concat", ["c", "c", "k"], ["y"], {"axis": 1})]
     check(nodes, IMAGE, ["y"], {**WEIGHTS, "k": normal(1, 2, 8, 8, seed=5)})

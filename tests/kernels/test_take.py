@@ -54,6 +54,19 @@ def test_touches_nothing_else(inner, dtype, side):
         np.testing.assert_array_equal(y, reference.take(x, index, 1, 1))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("inner", [1, 3])
+def test_writes_parts_of_wider_rows(inner, threads):
+    x, index = counted((500, 40, inner), np.float32), np.arange(-2, 38)[::-1].copy()
+    y = np.full((500, 50 * inner), -1, np.float32)
+    slots = {"outer": 500, "x_count": 40, "y_count": 40, "inner": inner, "size": 4}
+    slots |= {"y_step": 50 * inner, "threads": threads}
+    _kernels.call("take", {**slots, "x": x, "index": index, "y": y[:, 4 * inner :]})
+    expected = reference.take(x, index, 1, 0).reshape(500, -1)
+    np.testing.assert_array_equal(y[:, 4 * inner : 44 * inner], expected)
+    assert (y[:, : 4 * inner] == -1).all() and (y[:, 44 * inner :] == -1).all()
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
 @pytest.mark.parametrize("pads", [((0, 0), (2, 1)), ((1, 1), (3, 0)), ((0, 0), (0, 0))], ids=str)
@@ -90,7 +103,15 @@ def test_bad_arguments():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"x_count": 1}, {"size": 3}, {"outer": -1}, {"inner": 1 << 50}, {"isa": 9}, {"index": None}],
+    [
+        {"x_count": 1},
+        {"size": 3},
+        {"outer": -1},
+        {"inner": 1 << 50},
+        {"isa": 9},
+        {"index": None},
+        {"y_step": 1},
+    ],
     ids=str,
 )
 def test_the_driver_refuses(bad):

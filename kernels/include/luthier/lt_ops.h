@@ -90,9 +90,11 @@ enum lt_act {
   I(isa) I(threads)
 
 /* y[o, i, r] = index[i] < 0 ? fill : x[o, index[i], r], elements of `size` bytes: outer x count x inner. `index` is an
- * int64 array; fill a double or an int64 bit pattern cast to the element. Gather with constant indices, every Pad mode, nearest Resize. */
+ * int64 array; fill a double or an int64 bit pattern cast to the element. Gather with constant indices, every Pad mode, nearest
+ * Resize. Slices o of y are y_step elements apart, 0 if dense. */
 #define LT_OP_TAKE(P, I, D)                                                                        \
-  P(x) P(index) P(y) I(size) I(outer) I(x_count) I(y_count) I(inner) I(fill) I(isa) I(threads)
+  P(x) P(index) P(y) I(size) I(outer) I(x_count) I(y_count) I(inner) I(y_step) I(fill) I(isa)      \
+  I(threads)
 
 /* y[o, i] = reduce over r of x[o, r, i]. `op`: enum lt_reduce_op. */
 #define LT_OP_REDUCE(P, I, D)                                                                      \
