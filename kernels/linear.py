@@ -138,7 +138,9 @@ def conv2d(
     -----
     A GEMM over pixels: of all of them (pointwise), of rows gathered a block at a time (im2col,
     after Chellapilla et al., 2006), or of an output row in place, a segment a tap (direct, after
-    Georganas et al., Anatomy of High-Performance Deep Learning Convolutions, 2018).
+    Georganas et al., Anatomy of High-Performance Deep Learning Convolutions, 2018). Dense 3x3
+    windows also by minimal filtering of tiles (winograd2, 4 and 6, after Lavin and Gray, Fast
+    Algorithms for Convolutional Neural Networks, 2016), where a NaN spreads over its tiles.
 
     Examples
     --------
