@@ -33,6 +33,7 @@ cdef extern from "cpu/cpu.h":
 
 cdef extern from "cpu/peak.h" nogil:
     double lt_peak_flops(int64_t isa)
+    double lt_peak_int8(int64_t isa)
     double lt_bandwidth(int64_t isa, float *x, int64_t n)
 
 cdef extern from "gemm/gemm.h":
@@ -262,4 +263,13 @@ def peak_flops(str isa):
     cdef double rate
     with nogil:
         rate = lt_peak_flops(number)
+    return rate
+
+
+def peak_int8(str isa):
+    """The same of qgemm's products of bytes, each multiply-add counted as two operations."""
+    cdef int64_t number = ISA_NAMES.index(isa)
+    cdef double rate
+    with nogil:
+        rate = lt_peak_int8(number)
     return rate

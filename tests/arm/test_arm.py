@@ -59,6 +59,17 @@ def test_kernels() -> None:
     assert " passed" in out and " failed" not in out
 
 
+def test_kernels_of_newer_cores() -> None:
+    """Those by SDOT and SMMLA; the others have run on the oldest core."""
+    out = run(
+        *("-m", "pytest", "-q", "-x", "-o", "addopts=", "-p", "no:cacheprovider"),
+        *("-k", "(neondot or neoni8mm) and (every_tile or sizes or extreme)"),
+        *("tests/kernels/test_qgemm.py", "tests/kernels/test_qconv2d.py"),
+        cpu="max",
+    )
+    assert " passed" in out and " failed" not in out
+
+
 def test_a_model(tmp_path: Path) -> None:
     import numpy as np
     import small_model

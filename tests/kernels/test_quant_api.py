@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luthier.errors import ArgumentError
-from luthier.kernels import Requant, Residual, default_config, qconv2d, qgemm, qreference
+from luthier.kernels import Requant, Residual, _kernels, default_config, qconv2d, qgemm, qreference
 from luthier.kernels.requant import weight_type
 from luthier.kernels.workload import QGemm
 
@@ -59,6 +59,11 @@ def test_types_of_weights():
     assert weight_type(np.array([-128, 127], np.int16)) == "s8m"
     assert weight_type(np.array([0, 128], np.int16)) == "s16"
     assert weight_type(np.empty(0, np.int16)) == "s8"
+
+
+def test_peaks():
+    for isa in _kernels.cpu_int8_isas():
+        assert _kernels.peak_int8(isa) > 1e6
 
 
 def test_empty_results():

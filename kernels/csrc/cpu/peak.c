@@ -52,3 +52,22 @@ double lt_bandwidth(int64_t isa, float *x, int64_t n) {
   (void)sink;
   return best;
 }
+
+typedef int64_t int8_peak_fn(int64_t rounds, uint8_t *data);
+int8_peak_fn lt_int8_peak_scalar, lt_int8_peak_avx2, lt_int8_peak_avx512, lt_int8_peak_neon, lt_int8_peak_avxvnni,
+    lt_int8_peak_avx512vnni, lt_int8_peak_neonmull, lt_int8_peak_neondot, lt_int8_peak_neoni8mm;
+
+static int8_peak_fn *const int8_peaks[LT_INT8_ISA_COUNT] = LT_INT8_TABLE(lt_int8_peak);
+
+double lt_peak_int8(int64_t isa) {
+  if (!lt_int8_isa_available(isa)) return 0.0;
+  uint8_t data[1024] = {1, 2, 3};
+  double best = 0.0;
+  for (int run = 0; run < 20; run++) {
+    const double begin = lt_now();
+    const int64_t operations = int8_peaks[isa](200000, data);
+    const double rate = (double)operations / (lt_now() - begin);
+    if (rate > best) best = rate;
+  }
+  return best;
+}

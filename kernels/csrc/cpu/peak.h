@@ -17,4 +17,8 @@ typedef float (*lt_stream_fn)(const float *x, float *y, int64_t n);
    whichever is more; the best of several runs. 0 if the ISA cannot run. */
 double lt_bandwidth(int64_t isa, float *x, int64_t n);
 
+/* Operations a second on bytes (or on 16-bit integers, where bytes are multiplied as such), a multiply-add counted as
+ * two; 0 if the kernels of the ISA cannot run. */
+double lt_peak_int8(int64_t isa);
+
 #endif

@@ -1,5 +1,5 @@
-/* The register tiles: X(MR, NV) is MR rows by NV vectors. Every MR up to the largest is there so that rows can be split
- * evenly and no tail is slow. Registers: MR NV accumulators, NV of B, and one of A (NEON: MR of A). */
+/* The register tiles: X(MR, NV) is MR rows by NV vectors. With a tile every smaller one is there, so that rows can be
+ * split evenly and the last panel may be narrower. Registers: MR NV accumulators, NV of B, and one of A (NEON: MR of A). */
 #ifndef LT_QGEMM_VARIANTS_H
 #define LT_QGEMM_VARIANTS_H
 
@@ -12,8 +12,8 @@
 #define LT_QGEMM_VARIANTS_avx512(X) LT_QMR_1_14(X, 1) LT_QMR_1_14(X, 2) LT_QMR_1_8(X, 3) LT_QMR_1_6(X, 4)
 #define LT_QGEMM_VARIANTS_avxvnni(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 3)
 #define LT_QGEMM_VARIANTS_avx2(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 3)
-#define LT_QGEMM_VARIANTS_neon(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_4(X, 4)
-#define LT_QGEMM_VARIANTS_neonmull(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 4)
+#define LT_QGEMM_VARIANTS_neon(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_4(X, 3) LT_QMR_1_4(X, 4)
+#define LT_QGEMM_VARIANTS_neonmull(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 3) LT_QMR_1_4(X, 4)
 #define LT_QGEMM_VARIANTS_neondot(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_6(X, 3) LT_QMR_1_4(X, 4)
 #define LT_QGEMM_VARIANTS_neoni8mm(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_6(X, 3) LT_QMR_1_4(X, 4)
 #define LT_QGEMM_VARIANTS_scalar(X) LT_QMR_1_4(X, 1) LT_QMR_1_4(X, 2)

@@ -7,3 +7,4 @@
 #define Q_DOT(acc, a, b) _mm512_dpbusd_epi32(acc, a, b)
 #include "qdot_x86.h"
 #include "qgemm.body.h"
+#include "../cpu/peak_int8.body.h"

@@ -22,3 +22,4 @@ LT_INLINE vi q_dot(vi acc, qa a, int i, vb b) {
 }
 
 #include "qgemm.body.h"
+#include "../cpu/peak_int8.body.h"

@@ -12,21 +12,35 @@
 #include "qgemm.h"
 #include "qgemm.variants.h"
 
+typedef int8x16_t qa, vb;
+
+LT_INLINE vb vb_load(const uint8_t *p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+LT_INLINE qa qa_group(uint64_t bits, int flip) {
+  return vreinterpretq_s8_u64(vdupq_n_u64(bits ^ (flip ? 0x8080808080808080u : 0u)));
+}
+LT_INLINE qa qa_lane(qa a, int i) {
+  (void)i;
+  return a;
+}
+LT_INLINE vi q_dot(vi acc, qa a, int i, vb b) {
+  (void)i;
+  return vmmlaq_s32(acc, a, b);
+}
+
 LT_INLINE void q_start(const lt_qtile *t, const int NV, vi *start);
 LT_INLINE void q_end(const lt_qtile *t, const int MR, const int NV, vi acc[LT_QGEMM_MAX_MR][LT_QGEMM_MAX_NV]);
 
 /* The step of all rows and columns over one group: a holds pairs of rows, b pairs of columns. */
 #define PAIRS (LT_QGEMM_MAX_MR / 2)
 
-LT_INLINE void q_group(const int PR, const int NV, vi acc[PAIRS][LT_QGEMM_MAX_NV][2], const int8x16_t *a,
-                       const uint8_t *b) {
+LT_INLINE void q_group(const int PR, const int NV, vi acc[PAIRS][LT_QGEMM_MAX_NV][2], const qa *a, const uint8_t *b) {
 #pragma GCC unroll 4
   for (int j = 0; j < NV; j++) {
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
-      const int8x16_t w = vreinterpretq_s8_u8(vld1q_u8(b + (2 * j + h) * 16));
+      const vb w = vb_load(b + (2 * j + h) * 16);
 #pragma GCC unroll 7
-      for (int p = 0; p < PR; p++) acc[p][j][h] = vmmlaq_s32(acc[p][j][h], a[p], w);
+      for (int p = 0; p < PR; p++) acc[p][j][h] = q_dot(acc[p][j][h], a[p], 0, w);
     }
   }
 }
@@ -48,7 +62,7 @@ LT_INLINE void lt_qgemm_tile(const lt_qtile *t, const int MR, const int NV, cons
   const uint8_t *b = t->b + NV * LT_VL * 4;
   for (int64_t s = 0; s < t->nseg; s++) {
     const uint8_t *row[LT_QGEMM_MAX_MR];
-    int8x16_t a[PAIRS];
+    qa a[PAIRS];
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) row[m] = t->seg[s] + t->offset + m * t->lda;
     for (int64_t g = 0; g < t->groups; g++, b += NV * LT_VL * LT_QK) {
@@ -88,3 +102,4 @@ LT_INLINE void lt_qgemm_tile(const lt_qtile *t, const int MR, const int NV, cons
 }
 
 #include "qgemm.body.h"
+#include "../cpu/peak_int8.body.h"
