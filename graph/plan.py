@@ -293,11 +293,12 @@ class _ReferenceCall:
 
 
 def _scratch_size(step: Step) -> int:
-    """Bytes of scratch memory that a step wants."""
+    """Bytes of scratch memory that a step wants; it may depend on which operands are there."""
     if step.call is not None:
         return 0
-    numbers = {k: v for k, v in step.fields.items() if isinstance(v, int | float)}
-    return _kernels.work_size(step.op, numbers)
+    present = np.zeros(8, np.uint8)
+    fields = {k: present if isinstance(v, View) else v for k, v in step.fields.items()}
+    return _kernels.work_size(step.op, fields)
 
 
 def _describe(step: Step, parts: int) -> PlanNode:

@@ -6,13 +6,14 @@ Floats are float32, each operation rounded once; rounding is half to even.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from luthier.kernels import reference
-from luthier.kernels.checks import integer_bounds
-from luthier.kernels.requant import Requant
+
+if TYPE_CHECKING:
+    from luthier.kernels.requant import Requant
 
 __all__ = [
     "add",
@@ -224,6 +225,8 @@ def depthwise_conv2d(
 
 def requantise(sums: np.ndarray, bias: np.ndarray | None, out: Requant) -> np.ndarray:
     """What `out` makes of exact sums, whose last axis is that of columns; they wrap to int32."""
+    from luthier.kernels.checks import integer_bounds  # loads compiled code
+
     if bias is not None:
         sums = sums + bias
     acc = sums.astype(np.int64).astype(np.int32)

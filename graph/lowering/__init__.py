@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from luthier.graph.ir import Node
-from luthier.graph.lowering import conv, elementwise, matmul, movement, quantised, recurrent
+from luthier.graph.lowering import (
+    conv,
+    elementwise,
+    matmul,
+    movement,
+    quant_products,
+    quantised,
+    recurrent,
+)
 from luthier.graph.lowering.context import Context, NotNative, Step, Storage, View
 
 __all__ = ["RULES", "Context", "NotNative", "Step", "Storage", "View", "rule_for"]
@@ -46,12 +54,20 @@ RULES: dict[str, Rule] = {
     "Resize": movement.lower_resize,
     "LSTM": recurrent.lower_lstm,
     **quantised.RULES[""],
+    **quant_products.RULES[""],
 }
 """Operators of ONNX."""
 
 _OTHERS: dict[str, dict[str, Rule]] = {
-    "com.microsoft": quantised.RULES["com.microsoft"],
-    "luthier": {"Silu": elementwise.lower_activation, **quantised.RULES["luthier"]},
+    "com.microsoft": {
+        **quantised.RULES["com.microsoft"],
+        **quant_products.RULES["com.microsoft"],
+    },
+    "luthier": {
+        "Silu": elementwise.lower_activation,
+        **quantised.RULES["luthier"],
+        **quant_products.RULES["luthier"],
+    },
 }
 
 

@@ -11,7 +11,7 @@ from luthier.graph.lowering.conv import epilogue, split_inputs
 from luthier.kernels.fields import epilogue_fields
 from luthier.kernels.workload import Gemm
 
-__all__ = ["gemm_workload", "lower_matmul"]
+__all__ = ["gemm_workload", "left_shape", "lower_matmul", "right_shape"]
 
 
 def gemm_workload(node: Node, threads: int) -> Gemm:
@@ -28,7 +28,7 @@ def gemm_workload(node: Node, threads: int) -> Gemm:
         plain = not node.attrs.get("transA") and not node.attrs.get("transB")
         scales = (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0))
         require(plain and scales == (1.0, 1.0), "transposed or scaled operands")
-    (m, k), n = _left(a)[-2:], _right(w)[-1]
+    (m, k), n = left_shape(a)[-2:], right_shape(w)[-1]
     if bias is not None:
         require(math.prod(bias.shape) == n == bias.shape[-1], "the bias is not one value a column")
     fused: dict[str, Any] = {
@@ -37,7 +37,7 @@ def gemm_workload(node: Node, threads: int) -> Gemm:
         "activation": epilogue(node)[0],
         "threads": threads,
     }
-    batches = _left(a)[:-2], _right(w)[:-2]
+    batches = left_shape(a)[:-2], right_shape(w)[:-2]
     left, right = map(math.prod, batches)
     if right == 1:
         return Gemm(m=m * left, n=n, k=k, packed=w.is_const, **fused)
@@ -45,12 +45,12 @@ def gemm_workload(node: Node, threads: int) -> Gemm:
     return Gemm(m=m, n=n, k=k, batch=right, packed=False, **fused)
 
 
-def _left(a: Value) -> tuple[int, ...]:
+def left_shape(a: Value) -> tuple[int, ...]:
     """Shape of the left operand; a vector is a row."""
     return a.shape if len(a.shape) > 1 else (1, *a.shape)
 
 
-def _right(w: Value) -> tuple[int, ...]:
+def right_shape(w: Value) -> tuple[int, ...]:
     """Shape of the right operand; a vector is a column."""
     return w.shape if len(w.shape) > 1 else (*w.shape, 1)
 
@@ -60,11 +60,11 @@ def lower_matmul(ctx: Context, node: Node) -> None:
     (a, w, bias), residual = split_inputs(node, 3)
     weights, plain = None, dict[str, Any]()
     if workload.packed:
-        shape = _right(w)[-2:]
+        shape = right_shape(w)[-2:]
         weights = Value(w.name, w.dtype, shape, w.data.reshape(shape))
     else:
         plain["w"] = ctx.dense(w)
-        if math.prod(_left(a)) == workload.m * workload.k:
+        if math.prod(left_shape(a)) == workload.m * workload.k:
             plain["stride_a"] = 0  # one matrix for the whole batch
     ctx.emit_tuned(
         node,

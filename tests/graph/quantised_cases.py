@@ -9,11 +9,13 @@ import numpy as np
 from quantised_graphs import QuantisedBuilder
 
 from luthier.graph.ir import Graph
-from luthier.graph.lowering import quantised
+from luthier.graph.lowering import quant_products, quantised
 
 __all__ = ["CASES", "QUANTISED"]
 
-QUANTISED = {domain: set(rules) for domain, rules in quantised.RULES.items()}
+QUANTISED = {
+    domain: {*rules, *quant_products.RULES[domain]} for domain, rules in quantised.RULES.items()
+}
 """Operators with a rule of their own, by domain."""
 
 Build = Callable[[], Graph]
@@ -100,7 +102,81 @@ def softmax() -> Graph:
     return b.done(*(b.ms("QLinearSoftmax", x, *by, axis=a, opset=o) for a, o in ((2, 13), (1, 11))))
 
 
+def window(size: int, **attrs: Any) -> dict[str, Any]:
+    given = {"kernel_shape": [size, size], "strides": [1, 1], "dilations": [1, 1], "group": 1}
+    return {**given, "pads": [size // 2] * 4, "layout": "NHWC", **attrs}
+
+
+def quantised_convolutions() -> Graph:
+    b = QuantisedBuilder()
+    x = b.bytes_input("x", 1, 9, 8, 12)
+    y = b.bytes_input("y", 1, 9, 8, 20)
+    wave = (np.arange(256) * 7 % 256).astype(np.uint8)
+    every = []
+    for size, attrs in ((1, {}), (3, {}), (3, {"strides": [2, 2]}), (3, {"group": 4})):
+        w = b.filters(20, 12 // attrs.get("group", 1), size, size)
+        by = *b.by(0.1, 120), w, b.scales(20), b.const(np.zeros(20), np.int8), *b.by(3.0, 99)
+        bias = b.const(b.rng.integers(-9999, 9999, 20), np.int32)
+        whole = window(size, **attrs)
+        every.append(b.op("QLinearConv", x, *by, bias, clamp=[90, 200], **whole))
+        if "strides" not in attrs:
+            sums = *b.by(2.0, 80), *b.by(4.0, 100)
+            for first in (0, 1):
+                more = {"residual": 1, "residual_first": first, "sum_clamp": [50, 190]}
+                every.append(
+                    b.op("QLinearConv", x, *by, bias, y, *sums, table=wave, **more, **whole)
+                )
+    w = b.filters(12, 1, 3, 3, dtype=np.uint8)
+    by = *b.by(0.1, 120), w, *b.by(0.01, 130), *b.by(0.6, 99)
+    return b.done(*every, b.op("QLinearConv", x, *by, **window(3, group=12)))
+
+
+def integer_convolutions() -> Graph:
+    b = QuantisedBuilder()
+    x = b.bytes_input("x", 1, 9, 8, 12, dtype=np.int8)
+    zero, scale = b.input("zero", dtype=np.int8), b.input("scale")
+    w, depth = b.filters(20, 12, 3, 3), b.filters(12, 1, 3, 3)
+    plain = b.op("ConvInteger", x, w, zero, **window(3))
+    deep = b.op("ConvInteger", x, depth, b.const(-3, np.int8), **window(3, group=12))
+    zeros = b.const(range(20), np.int8)
+    operands = x, w, scale, b.scales(20), zero, zeros, b.weight(20)
+    real = b.op("ConvIntegerToFloat", *operands, domain="luthier", **window(3))
+    operands = x, w, b.const(0.1), b.const(0.01)
+    return b.done(
+        plain, deep, real, b.op("ConvIntegerToFloat", *operands, domain="luthier", **window(3))
+    )
+
+
+def quantised_products() -> Graph:
+    b = QuantisedBuilder()
+    x, w = b.bytes_input("x", 2, 7, 37), b.filters(37, 21)
+    by = *b.by(0.1, 120), w, b.scales(21), b.const(np.zeros(21), np.int8), *b.by(2.0, 99)
+    bias = b.const(b.rng.integers(-9999, 9999, 21), np.int32)
+    plain = b.op("QLinearMatMul", x, *by, bias)
+    residual = b.bytes_input("r", 2, 7, 21)
+    sums = *b.by(2.0, 80), *b.by(3.0, 100)
+    summed = b.op("QLinearMatMul", x, *by, None, residual, *sums, residual=1)
+    other = b.bytes_input("y", 2, 37, 5, dtype=np.int8)
+    both = b.op("QLinearMatMul", x, *b.by(0.1, 120), other, *b.by(0.1, 3, np.int8), *b.by(9.0, 99))
+    return b.done(plain, summed, both)
+
+
+def integer_products() -> Graph:
+    b = QuantisedBuilder()
+    x, w = b.bytes_input("x", 7, 37), b.filters(37, 21, dtype=np.uint8)
+    zero, scale = b.input("zero", 1, dtype=np.uint8), b.input("scale", 1)
+    zeros = b.const(range(21), np.uint8)
+    plain = b.op("MatMulInteger", x, w, zero, zeros)
+    late = b.op("MatMulInteger", x, b.bytes_input("y", 37, 5), b.const(3, np.uint8))
+    real = b.ms("MatMulIntegerToFloat", x, w, scale, b.scales(21), zero, zeros, b.weight(21))
+    return b.done(plain, late, real)
+
+
 CASES: list[Build] = [
+    quantised_convolutions,
+    integer_convolutions,
+    quantised_products,
+    integer_products,
     quantizers,
     dequantizers,
     dynamic,
