@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from luthier.kernels import _kernels
-from luthier.kernels.requant import pack_panels
+from luthier.kernels.requant import pack_panels, pack_taps
 from luthier.kernels.workload import (
     ACTIVATIONS,
     Conv2d,
     DepthwiseConv2d,
     Gemm,
     QConv2d,
+    QDepthwiseConv2d,
     QGemm,
     Quantised,
     Workload,
@@ -91,7 +92,7 @@ def _size_fields(w: Any) -> dict[str, int]:
     fields = {"n": w.n, "ih": w.h, "iw": w.w, "oh": w.oh, "ow": w.ow, "kh": w.r, "kw": w.s}
     fields |= {"sh": w.strides[0], "sw": w.strides[1], "pt": pt, "pl": pl}
     fields |= {"dh": w.dilations[0], "dw": w.dilations[1], "ldx": w.c}
-    if isinstance(w, DepthwiseConv2d):
+    if isinstance(w, (DepthwiseConv2d, QDepthwiseConv2d)):
         return {**fields, "c": w.c, "ldy": w.c, "ldr": w.c}
     return {**fields, "ic": w.c, "oc": w.k, "groups": w.groups, "ldy": w.k, "ldr": w.k}
 
@@ -104,12 +105,12 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
     workload : Workload
     weights : ndarray of float32
         (k, n) for gemm, (oc, ic / groups, kh, kw) for conv2d, (c, 1, kh, kw) for depthwise_conv2d.
-        For qgemm and qconv2d of int16, as `requant.centred` makes them.
+        For quantised workloads of int16, as `requant.centred` makes them.
     config : mapping
 
     Returns
     -------
-    ndarray of float32, or of uint8 for qgemm and qconv2d, 1-d
+    ndarray of float32, or of uint8 for those of bytes, 1-d
     """
     if isinstance(workload, QGemm):
         return pack_panels(weights[None], config)
@@ -118,7 +119,10 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
         runs = (_segments(workload, config), -1, w.shape[1])
         parts = [pack_panels(g.transpose(2, 3, 1, 0).reshape(runs), config) for g in w]
         return np.concatenate(parts)
-    if isinstance(workload, DepthwiseConv2d):
+    if isinstance(workload, QDepthwiseConv2d) and config["special"]:
+        return pack_taps(weights[:, 0], workload.strides[1], config["isa"])
+    if isinstance(workload, (DepthwiseConv2d, QDepthwiseConv2d)):
+        weights = weights.astype(np.float32, copy=False)
         return np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0)).ravel()
     lanes = _kernels.isa_lanes(config["isa"])
     width = lanes * config["nv"]
@@ -168,7 +172,9 @@ def packing_key(workload: Workload, config: Config) -> tuple:
     """Equal for two configs, or workloads, whose weights are packed alike."""
     groups = getattr(workload, "groups", 1)
     segments = _segments(workload, config) if isinstance(workload, QConv2d) else 1
-    form = segments, winograd_tile(config), _halved(config)
+    tiled = isinstance(workload, QDepthwiseConv2d) and config["special"]
+    strides = workload.strides if tiled else None
+    form = segments, winograd_tile(config), _halved(config), strides
     return workload.op, groups, config["isa"], config.get("nv"), *form
 
 
@@ -202,6 +208,11 @@ def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
 def kernel_name(workload: Workload, config: Config) -> str:
     """The name of a kernel in plans, logs and reports: ``conv2d_f32_direct_12x32_avx512``."""
     lanes, isa = _kernels.isa_lanes(config["isa"]), config["isa"]
+    if isinstance(workload, QDepthwiseConv2d):
+        if not config["special"]:
+            return f"qdwconv_{workload.types}_any_{isa}"
+        window = f"{workload.r}x{workload.s}s{workload.strides[1]}"
+        return f"qdwconv_{workload.types}_{window}_{config['owt']}x32_{isa}"
     if isinstance(workload, DepthwiseConv2d):
         if not config["special"]:
             return f"dwconv_f32_any_{isa}"

@@ -19,7 +19,6 @@ __all__ = [
     "add",
     "average_pool2d",
     "conv2d",
-    "depthwise_conv2d",
     "dequantize",
     "dynamic_quantize",
     "fused",
@@ -196,31 +195,6 @@ def softmax(x: np.ndarray, exps: np.ndarray, factor: np.float32, y_zero: int) ->
         total = total + column
     with np.errstate(over="ignore"):
         return _saturate(e * factor / total[:, None], y_zero, info.min, info.max)
-
-
-def depthwise_conv2d(
-    x: np.ndarray,
-    x_zero: int,
-    w: np.ndarray,
-    bias: np.ndarray | None,
-    strides: tuple[int, int] = (1, 1),
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-    dilations: tuple[int, int] = (1, 1),
-) -> np.ndarray:
-    """Sums as int32, which wraps: x (n, h, w, c) bytes, w (c, 1, kh, kw) less its zero points."""
-    (top, left, bottom, right), (sh, sw), (dh, dw) = pads, strides, dilations
-    _, _, kh, kw = w.shape
-    x = np.pad(x.astype(np.int64) - x_zero, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    oh = (x.shape[1] - (kh - 1) * dh - 1) // sh + 1
-    ow = (x.shape[2] - (kw - 1) * dw - 1) // sw + 1
-    acc = np.zeros((x.shape[0], oh, ow, x.shape[3]), np.int64)
-    for i, j in np.ndindex(kh, kw):
-        rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
-        cols = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
-        acc += x[:, rows, cols] * w[:, 0, i, j].astype(np.int64)
-    if bias is not None:
-        acc += bias
-    return acc.astype(np.int32)
 
 
 def requantise(sums: np.ndarray, bias: np.ndarray | None, out: Requant) -> np.ndarray:

@@ -12,9 +12,9 @@ from luthier.kernels import _kernels, fields
 from luthier.kernels.checks import check_threads, output_array, window
 from luthier.kernels.requant import Requant, centred, requant_fields, weight_type
 from luthier.kernels.spaces import check_config, default_config
-from luthier.kernels.workload import QConv2d, QGemm
+from luthier.kernels.workload import QConv2d, QDepthwiseConv2d, QGemm
 
-__all__ = ["qconv2d", "qgemm"]
+__all__ = ["qconv2d", "qdepthwise_conv2d", "qgemm"]
 
 _TYPES = {"uint8": "u8", "int8": "s8"}
 
@@ -165,6 +165,78 @@ def qconv2d(
     inputs = {"x": x, "w": fields.pack_weights(workload, weights, config)}
     shape = (n, workload.oh, workload.ow, w.shape[0])
     return _call(workload, config, inputs, x_zero, bias, out, shape)
+
+
+def qdepthwise_conv2d(
+    x: np.ndarray,
+    w: np.ndarray,
+    out: Requant,
+    *,
+    x_zero: int = 0,
+    w_zero: Any = 0,
+    bias: np.ndarray | None = None,
+    strides: Sequence[int] = (1, 1),
+    pads: Sequence[int] = (0, 0, 0, 0),
+    dilations: Sequence[int] = (1, 1),
+    config: Mapping[str, Any] | None = None,
+    num_threads: int = 1,
+) -> np.ndarray:
+    """NHWC depthwise convolution of bytes, one filter a channel; padding counts as `x_zero`.
+
+    Parameters
+    ----------
+    x : ndarray of uint8 or int8, (n, h, w, c)
+    w : ndarray of uint8 or int8, (c, 1, kh, kw)
+    out : Requant
+        What becomes of the int32 sums: bytes. The residual is (n, oh, ow, c).
+    x_zero : int
+    w_zero, bias, config, num_threads
+        As in `qgemm`.
+    strides, pads, dilations
+        As in `luthier.kernels.depthwise_conv2d`.
+
+    Returns
+    -------
+    ndarray of the dtype of `out`, (n, oh, ow, c)
+
+    Raises
+    ------
+    ArgumentError
+        A shape, dtype, scale or config does not fit.
+
+    Notes
+    -----
+    Neighbouring columns are interleaved byte by byte, so that one instruction sums the taps of a
+    channel; the same columns serve two neighbouring pixels, by weights shifted by one place.
+
+    Examples
+    --------
+    >>> x, w = np.ones((1, 8, 8, 32), np.uint8), np.ones((32, 1, 3, 3), np.int8)
+    >>> qdepthwise_conv2d(x, w, Requant(1.0), pads=(1, 1, 1, 1), strides=(2, 2)).shape
+    (1, 4, 4, 32)
+    """
+    x, w = _bytes("x", x, (4,)), _bytes("w", w, (4,))
+    n, h, width, c = x.shape
+    if w.shape[:2] != (c, 1):
+        raise ArgumentError(
+            f"qdepthwise_conv2d: expected weights [{c}, 1, kh, kw], got {list(w.shape)}"
+        )
+    weights = centred(w, w_zero, 0)
+    workload = QDepthwiseConv2d(
+        n=n,
+        c=c,
+        h=h,
+        w=width,
+        r=w.shape[2],
+        s=w.shape[3],
+        **window(strides, pads, dilations),
+        **_types(x, weight_type(weights), out, bias),
+        threads=num_threads,
+    )
+    config = _config(workload, config)
+    inputs = {"x": x, "w": fields.pack_weights(workload, weights, config)}
+    shape = (n, workload.oh, workload.ow, c)
+    return _call(workload, config, inputs, int(x_zero), bias, out, shape)
 
 
 def _bytes(name: str, value: np.ndarray, ranks: Sequence[int]) -> np.ndarray:

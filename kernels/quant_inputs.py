@@ -11,9 +11,11 @@ import numpy as np
 
 from luthier.kernels import fields, qreference
 from luthier.kernels.requant import DTYPES, Requant, Residual, centred, requant_fields
-from luthier.kernels.workload import QConv2d, QGemm
+from luthier.kernels.workload import QConv2d, QDepthwiseConv2d, QGemm
 
 __all__ = ["QuantInputs", "answer", "out_shape", "quant_answer", "quant_inputs", "quant_slots"]
+
+QWorkload = QGemm | QConv2d | QDepthwiseConv2d
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class QuantInputs:
 
 
 @lru_cache(maxsize=8)
-def quant_inputs(w: QGemm | QConv2d, seed: int) -> QuantInputs:
+def quant_inputs(w: QWorkload, seed: int) -> QuantInputs:
     """Bytes over their whole range, with zero points inside, and a scale that clips a few."""
     rng = np.random.default_rng(seed)
 
@@ -43,9 +45,9 @@ def quant_inputs(w: QGemm | QConv2d, seed: int) -> QuantInputs:
         shape: tuple[int, ...] = (*([] if w.packed else [w.batch]), w.k, w.n)
         out_shape: tuple[int, ...] = (w.batch, w.m, w.n)
     else:
-        x, channels = noise(a, w.n, w.h, w.w, w.c), w.k
-        shape = (w.k, w.c // w.groups, w.r, w.s)
-        depth, out_shape = int(np.prod(shape[1:])), (w.n, w.oh, w.ow, w.k)
+        x, (channels, groups) = noise(a, w.n, w.h, w.w, w.c), _filters(w)
+        shape = (channels, w.c // groups, w.r, w.s)
+        depth, out_shape = int(np.prod(shape[1:])), (w.n, w.oh, w.ow, channels)
     weights, zeros = noise(np.uint8 if w.wt == "s16" else np.int8, *shape), np.zeros(channels)
     if w.wt == "s16":
         zeros = noise(np.uint8, channels)
@@ -67,7 +69,7 @@ def quant_inputs(w: QGemm | QConv2d, seed: int) -> QuantInputs:
     return QuantInputs(x, int(noise(a, 1)[0]), weights, zeros, bias, Requant(**out))
 
 
-def quant_slots(w: QGemm | QConv2d, i: QuantInputs, config: Mapping[str, Any]) -> dict[str, Any]:
+def quant_slots(w: QWorkload, i: QuantInputs, config: Mapping[str, Any]) -> dict[str, Any]:
     """All slots of a call but for the output and scratch memory."""
     gemm = isinstance(w, QGemm)
     slots = {
@@ -89,19 +91,25 @@ def quant_slots(w: QGemm | QConv2d, i: QuantInputs, config: Mapping[str, Any]) -
 
 
 @lru_cache(maxsize=8)
-def quant_answer(w: QGemm | QConv2d, seed: int) -> np.ndarray:
+def quant_answer(w: QWorkload, seed: int) -> np.ndarray:
     """What the NumPy reference says of `quant_inputs`."""
     return answer(w, quant_inputs(w, seed))
 
 
-def answer(w: QGemm | QConv2d, i: QuantInputs) -> np.ndarray:
+def answer(w: QWorkload, i: QuantInputs) -> np.ndarray:
     """What the NumPy reference says."""
     if isinstance(w, QGemm):
         return qreference.gemm(i.x, i.w, i.out, i.x_zero, i.w_zero, i.bias)
-    window = {"strides": w.strides, "pads": w.pads, "dilations": w.dilations, "groups": w.groups}
+    groups = _filters(w)[1]
+    window = {"strides": w.strides, "pads": w.pads, "dilations": w.dilations, "groups": groups}
     return qreference.conv2d(i.x, i.w, i.out, i.x_zero, i.w_zero, i.bias, **window)
 
 
-def out_shape(w: QGemm | QConv2d) -> tuple[int, ...]:
-    """The shape of the result, rows last but one for qgemm, NHWC for qconv2d."""
-    return (w.batch, w.m, w.n) if isinstance(w, QGemm) else (w.n, w.oh, w.ow, w.k)
+def out_shape(w: QWorkload) -> tuple[int, ...]:
+    """The shape of the result, rows last but one for qgemm, NHWC for convolutions."""
+    return (w.batch, w.m, w.n) if isinstance(w, QGemm) else (w.n, w.oh, w.ow, _filters(w)[0])
+
+
+def _filters(w: QConv2d | QDepthwiseConv2d) -> tuple[int, int]:
+    """How many filters there are, and in how many groups."""
+    return (w.c, w.c) if isinstance(w, QDepthwiseConv2d) else (w.k, w.groups)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from luthier.kernels import _kernels
+from luthier.kernels.requant import BLOCK
 from luthier.kernels.spaces import (
     _algorithms,
     _default_rows,
@@ -16,14 +17,14 @@ from luthier.kernels.spaces import (
     _splits,
     _upto,
 )
-from luthier.kernels.workload import QConv2d
+from luthier.kernels.workload import QConv2d, QDepthwiseConv2d
 from luthier.target import Target
 
 __all__ = ["TILES", "candidates", "default_config", "int8_isas"]
 
 Config = dict[str, Any]
 QWorkload = Any
-"""A QGemm or QConv2d."""
+"""A QGemm, QConv2d or QDepthwiseConv2d."""
 
 TILES: dict[str, dict[int, tuple[int, ...]]] = {
     "avx512vnni": {1: (7, 14), 2: (4, 6, 7, 8, 10, 12, 14), 3: (4, 7, 8), 4: (2, 4, 6)},
@@ -37,6 +38,9 @@ TILES: dict[str, dict[int, tuple[int, ...]]] = {
     "scalar": {1: (2, 4), 2: (2, 4)},
 }
 """Register tiles offered: vectors of columns -> rows. `qgemm.variants.h` lists what exists."""
+
+DEPTHWISE_TILES = {"avx2": (1, 2), "avxvnni": (1, 2), "avx512": (2, 3, 4), "avx512vnni": (2, 3, 4)}
+"""Pixels in a register tile of qdepthwise_conv2d; the others have only the kernel of any window."""
 
 _NEEDS = {
     "scalar": ("scalar", ""),
@@ -97,6 +101,9 @@ def _tiles(w: QWorkload, target: Target) -> Iterator[Config]:
 
 def candidates(w: QWorkload, target: Target) -> Iterator[Config]:
     """Every legal config of the space."""
+    if isinstance(w, QDepthwiseConv2d):
+        yield from _depthwise_candidates(w, target)
+        return
     for base in _tiles(w, target):
         if not isinstance(w, QConv2d):
             yield from _gemm_blocks(w, target, base)
@@ -134,6 +141,8 @@ def _conv_blocks(w: QWorkload, target: Target, algo: str, base: Config) -> Itera
 
 def default_config(w: QWorkload, target: Target) -> Config:
     """The config used for a workload that was never tuned: the best by a simple cost model."""
+    if isinstance(w, QDepthwiseConv2d):
+        return _default_depthwise(w, target)
     return min(_analytic(w, target), key=lambda c: _cycles(w, c, target))
 
 
@@ -200,3 +209,33 @@ def _cycles(w: QWorkload, config: Config, target: Target) -> float:
                 end = 6 * height * vectors / rate + 20
                 total += panels * count * (step * groups + 4 * segments + end)
     return lines * total * (w.groups if isinstance(w, QConv2d) else 1) + copy
+
+
+# -- depthwise -----------------------------------------------------------------------------------
+
+
+def _has_tiles(w: QDepthwiseConv2d) -> bool:
+    windowed = w.s in (3, 5) and w.r <= 7 and w.strides[1] in (1, 2) and w.dilations[1] == 1
+    return windowed and w.c >= BLOCK
+
+
+def _tile_isas(w: QDepthwiseConv2d, target: Target) -> list[str]:
+    """Instruction sets that have register tiles for the workload, the best last."""
+    return [isa for isa in int8_isas(target, w) if isa in DEPTHWISE_TILES and _has_tiles(w)]
+
+
+def _depthwise_candidates(w: QDepthwiseConv2d, target: Target) -> Iterator[Config]:
+    for threads, cb in itertools.product(dict.fromkeys((1, w.threads)), _upto((64, 256), w.c)):
+        base = {"cb": cb, "threads": threads}
+        yield {"isa": target.isas[-1], "special": 0, "owt": 1, **base}
+        for isa in _tile_isas(w, target)[-2:]:
+            for owt in DEPTHWISE_TILES[isa]:
+                yield {"isa": isa, "special": 1, "owt": owt, **base}
+
+
+def _default_depthwise(w: QDepthwiseConv2d, target: Target) -> Config:
+    base = {"cb": w.c, "threads": w.threads if w.flops > 200_000 else 1}
+    isas = _tile_isas(w, target)
+    if not isas:
+        return {"isa": target.isas[-1], "special": 0, "owt": 1, **base}
+    return {"isa": isas[-1], "special": 1, "owt": DEPTHWISE_TILES[isas[-1]][-1], **base}

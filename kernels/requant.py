@@ -11,7 +11,17 @@ from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.checks import integer_bounds
 
-__all__ = ["DTYPES", "Requant", "Residual", "centred", "requant_fields", "weight_type"]
+__all__ = [
+    "BLOCK",
+    "DTYPES",
+    "Requant",
+    "Residual",
+    "centred",
+    "pack_panels",
+    "pack_taps",
+    "requant_fields",
+    "weight_type",
+]
 
 DTYPES = {"f32": np.float32, "s8": np.int8, "u8": np.uint8, "s32": np.int32}
 """Types of a workload's key."""
@@ -186,3 +196,24 @@ def pack_panels(runs: np.ndarray, config: Any) -> np.ndarray:
         ordered = np.ascontiguousarray(panel.reshape(split).transpose(0, 3, 1, 4, 2))
         parts += [sums[start : start + width].view(np.uint8), ordered.ravel().view(np.uint8)]
     return np.concatenate([np.empty(0, np.uint8), *parts])
+
+
+BLOCK = 32
+"""Channels in a register tile of qdepthwise_conv2d: LT_QDW_BLOCK."""
+
+
+def pack_taps(taps: np.ndarray, stride: int, isa: str) -> np.ndarray:
+    """Centred weights (c, kh, kw) in the order of ``qdwconv.h``, after the channels' int32 sums."""
+    c, kh, kw = taps.shape
+    group, dtype = (4, "<i1") if isa.endswith("vnni") else (2, "<i2")
+    groups, parities = (kw + group) // group, 2 if stride == 1 else 1
+    places = np.zeros((c, kh, parities, groups * group), dtype)
+    for parity in range(parities):
+        places[:, :, parity, parity : parity + kw] = taps
+    starts = [min(start, c - BLOCK) for start in range(0, c, BLOCK)]
+    blocks = np.stack([places[start : start + BLOCK] for start in starts])
+    # channel 16 h + 4 v + i, group g and place j: (block, kh, parity, g, v, h, i, j)
+    split = blocks.reshape(-1, 2, 4, 4, kh, parities, groups, group)
+    ordered = np.ascontiguousarray(split.transpose(0, 4, 5, 6, 2, 1, 3, 7))
+    sums = taps.sum((1, 2), dtype=np.int32)
+    return np.concatenate([sums.view(np.uint8), ordered.view(np.uint8).ravel()])

@@ -13,7 +13,7 @@ from luthier.kernels import _kernels, fields, reference
 from luthier.kernels.quant_inputs import quant_answer, quant_inputs, quant_slots
 from luthier.kernels.requant import DTYPES
 from luthier.kernels.spaces import check_config, default_config, usual_error
-from luthier.kernels.workload import DepthwiseConv2d, Gemm, QConv2d, QGemm, Quantised, Workload
+from luthier.kernels.workload import DepthwiseConv2d, Gemm, Quantised, Workload
 
 __all__ = ["Check", "Runner"]
 
@@ -77,7 +77,7 @@ def _inputs(workload: Any, seed: int) -> _Inputs:
 
 @lru_cache(maxsize=8)
 def _reference(workload: Any, seed: int) -> np.ndarray:
-    if isinstance(workload, (QGemm, QConv2d)):
+    if isinstance(workload, Quantised):
         return quant_answer(workload, seed)
     w, i = workload, _inputs(workload, seed)
     epilogue: dict[str, Any] = {"act": w.activation, "params": _activation_params(w.activation)}
@@ -91,7 +91,7 @@ def _reference(workload: Any, seed: int) -> np.ndarray:
 
 def _slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
     """All slots of a call but for the output and scratch memory."""
-    if isinstance(workload, (QGemm, QConv2d)):
+    if isinstance(workload, Quantised):
         return quant_slots(workload, quant_inputs(workload, seed), config)
     i = _inputs(workload, seed)
     plain = isinstance(workload, Gemm) and not workload.packed

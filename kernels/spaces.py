@@ -246,7 +246,11 @@ def check_config(workload: Workload, config: Mapping) -> Config:
     tile = [config[name] for name in ("isa", "mr", "nv", "ku") if name in config]
     if len(tile) == 4 and not _kernels.has_gemm_variant(*tile):
         raise ArgumentError("config: no kernel with isa={}, mr={}, nv={}, ku={}".format(*tile))
-    if quantised and not _kernels.has_qgemm_variant(config["isa"], config["mr"], config["nv"]):
+    if (
+        quantised
+        and "mr" in config
+        and not _kernels.has_qgemm_variant(config["isa"], config["mr"], config["nv"])
+    ):
         raise ArgumentError("config: no kernel with isa={isa}, mr={mr}, nv={nv}".format(**config))
     if quantised and config["isa"] not in quant_spaces.int8_isas(native_target(), workload):
         raise ArgumentError(f"config: {config['isa']} is not exact for {workload.key}")

@@ -17,6 +17,7 @@ __all__ = [
     "DepthwiseConv2d",
     "Gemm",
     "QConv2d",
+    "QDepthwiseConv2d",
     "QGemm",
     "Quantised",
     "Workload",
@@ -100,7 +101,7 @@ class Workload:
         ArgumentError
             The text is not a workload's key.
         """
-        for kind in (Gemm, Conv2d, DepthwiseConv2d, QGemm, QConv2d):
+        for kind in (Gemm, Conv2d, DepthwiseConv2d, QGemm, QConv2d, QDepthwiseConv2d):
             match = kind._pattern.fullmatch(key)
             if match:
                 workload = kind._from_match(match)
@@ -493,3 +494,52 @@ class QConv2d(Quantised, _Grouped):
         weights = self.k * self.r * self.s * self.c // self.groups
         maps = self.n * self.h * self.w * self.c, self.n * self.oh * self.ow * self.k
         return self._bytes(maps[0], weights, maps[1])
+
+
+@dataclass(frozen=True)
+class QDepthwiseConv2d(Quantised, _Window):
+    """The depthwise convolution of `DepthwiseConv2d` on bytes, to bytes."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    r: int
+    s: int
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    a: str = "u8"
+    wt: str = "s8"
+    y: str = "u8"
+    bias: bool = False
+    residual: bool = False
+    table: bool = False
+    threads: int = 1
+
+    op: ClassVar[str] = "qdepthwise_conv2d"
+    _pattern: ClassVar[re.Pattern] = _key_pattern(f"qdepthwise_conv2d/{_TYPES}/{_CONV_KEY}")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.y not in ("u8", "s8"):
+            raise ArgumentError(f"{self.op}: the output is bytes, not {self.y}")
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> QDepthwiseConv2d:
+        g = match.groupdict()
+        return cls(**{**cls._window(g), **cls._end(g)})
+
+    @property
+    def key(self) -> str:
+        shape = self._shape_key("")
+        return f"qdepthwise_conv2d/{self.types}/{shape}/{self._end_key}/t{self.threads}"
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.n * self.oh * self.ow * self.c * self.r * self.s
+
+    @property
+    def bytes(self) -> int:
+        maps = self.n * self.h * self.w * self.c, self.n * self.oh * self.ow * self.c
+        return self._bytes(maps[0], self.c * self.r * self.s, maps[1])

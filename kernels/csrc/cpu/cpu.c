@@ -50,6 +50,14 @@ int lt_int8_isa_available(int64_t isa) {
   }
 }
 
+int64_t lt_base_isa(int64_t isa) {
+  switch (isa) {
+    case LT_ISA_AVXVNNI: return LT_ISA_AVX2;
+    case LT_ISA_AVX512VNNI: return LT_ISA_AVX512;
+    default: return isa < LT_ISA_COUNT ? isa : LT_ISA_NEON;
+  }
+}
+
 int64_t lt_isa_lanes(int64_t isa) {
   static const int64_t lanes[LT_INT8_ISA_COUNT] = {4, 8, 16, 4, 8, 16, 4, 4, 4};
   return isa >= 0 && isa < LT_INT8_ISA_COUNT ? lanes[isa] : 0;

@@ -10,6 +10,9 @@ int lt_isa_available(int64_t isa);
 /* The same for the kernels of qgemm and qconv2d, which know more instruction sets. */
 int lt_int8_isa_available(int64_t isa);
 
+/* The ISA of enum lt_isa whose kernels run wherever those of this one do. */
+int64_t lt_base_isa(int64_t isa);
+
 /* Vector length in floats of an ISA, 0 for an unknown one. */
 int64_t lt_isa_lanes(int64_t isa);
 

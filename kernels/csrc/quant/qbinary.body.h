@@ -1,6 +1,7 @@
 /* Sums and products of quantised tensors over tiles of a nest; y is contiguous. */
 #include "quant/qbinary.h"
 #include "quant/requant.h"
+#include "quant/sum.h"
 
 /* How an operand moves along a row. */
 enum { UNIT, SPLAT, STRIDED };
@@ -80,5 +81,17 @@ void LT_FN(lt_qbinary)(void *context, int64_t begin, int64_t end) {
     else
       qbinary_kind(job, &tile, 0, 0);
     begin += tile.rows * tile.cols;
+  }
+}
+
+void LT_FN(lt_qsum_row)(const lt_qsum *s, const uint8_t *a, const uint8_t *b, uint8_t *y, int64_t n) {
+  const vf a_ratio = vf_set1(s->a_ratio), b_ratio = vf_set1(s->b_ratio), offset = vf_set1(s->offset);
+  const vf lo = vf_set1(s->lo), hi = vf_set1(s->hi);
+  const vi flip = vi_set1(s->is_signed ? 0x80 : 0);
+  for (int64_t i = 0; i < n; i += LT_VL) {
+    const int64_t lanes = n - i < LT_VL ? n - i : LT_VL;
+    const vi p = vi_sub(vi_xor(vi_load_bytes(a + i, 0, lanes), flip), flip);
+    const vi q = vi_sub(vi_xor(vi_load_bytes(b + i, 0, lanes), flip), flip);
+    vi_store_bytes(y + i, vi_quantised_add(p, a_ratio, q, b_ratio, offset, lo, hi), lanes);
   }
 }

@@ -1,6 +1,8 @@
-/* NHWC depthwise convolution on bytes, shared out as the one on floats: output rows are tasks; in a row, pixels whose
- * window is inside the image are computed in register tiles, those at the edges one by one. */
+/* NHWC depthwise convolution on bytes: output rows are tasks. Register tiles read the image in place, or a small copy
+ * of their input where it reaches over an edge or has to be made unsigned; any other window is computed pixel by pixel.
+ */
 #include <stddef.h>
+#include <string.h>
 
 #include "cpu/num.h"
 #include "cpu/split.h"
@@ -10,29 +12,30 @@
 #include "quant/sum.h"
 #include "quant/types.h"
 
-typedef lt_qdw_fn (*kernel_lookup)(int64_t kw, int64_t s, int64_t owt, int64_t cv);
+typedef lt_qdw_tile_fn *tile_lookup(int64_t kw, int64_t s, int64_t owt);
+extern tile_lookup lt_qdw_tile_avx2, lt_qdw_tile_avx512, lt_qdw_tile_avxvnni, lt_qdw_tile_avx512vnni;
+extern lt_qdw_fn lt_qdw_pixel_scalar, lt_qdw_pixel_avx2, lt_qdw_pixel_avx512, lt_qdw_pixel_neon;
 
-#define DECLARE(isa)                                                             \
-  lt_qdw_fn lt_qdw_kernel_##isa(int64_t kw, int64_t s, int64_t owt, int64_t cv); \
-  void lt_qdw_pixel_##isa(const lt_qdw_run *run);
-DECLARE(scalar)
-DECLARE(avx2)
-DECLARE(avx512)
-DECLARE(neon)
-#undef DECLARE
-
-static const kernel_lookup kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qdw_kernel);
-static const lt_qdw_fn pixel_kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qdw_pixel);
+static tile_lookup *const tiles[LT_INT8_ISA_COUNT] = {
+    [LT_ISA_AVX2] = LT_IF_X86(lt_qdw_tile_avx2),
+    [LT_ISA_AVX512] = LT_IF_X86(lt_qdw_tile_avx512),
+    [LT_ISA_AVXVNNI] = LT_IF_X86(lt_qdw_tile_avxvnni),
+    [LT_ISA_AVX512VNNI] = LT_IF_X86(lt_qdw_tile_avx512vnni),
+};
+static lt_qdw_fn *const pixel_kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qdw_pixel);
+static lt_qsum_row_fn *const sum_rows[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qsum_row);
 
 typedef struct {
   const lt_qdepthwise_conv2d_args *d;
-  lt_qdw_run run;   /* what all runs share */
-  int64_t ox0, ox1; /* pixels of a row with the whole window inside */
+  int64_t base; /* the ISA of kernels that need no special products */
+  lt_qdw_run run;
+  lt_qdw_tile tile;
+  lt_qsum sum;
   int64_t rows_per_task;
 } qdw_job;
 
-static lt_qdw_fn special_kernel(const lt_qdepthwise_conv2d_args *d, int64_t owt) {
-  return kernels[d->isa](d->kw, d->sw, owt, d->cv);
+static lt_qdw_tile_fn *tile_kernel(const lt_qdepthwise_conv2d_args *d, int64_t owt) {
+  return tiles[d->isa] ? tiles[d->isa](d->kw, d->sw, owt) : 0;
 }
 
 /* Whether every size is positive and no index overflows. */
@@ -44,7 +47,7 @@ static bool qdw_fits(const lt_qdepthwise_conv2d_args *d) {
   const int64_t n = max64(1, d->n);
   return d->n >= 0 && d->pt >= 0 && d->pt <= INT32_MAX && d->pl >= 0 && d->pl <= INT32_MAX && d->ldx >= d->c &&
          d->ldy >= d->c && LT_FITS(n, d->oh, d->ow, d->ldy) && LT_FITS(n, d->oh, d->ow, d->ldr) &&
-         LT_FITS(d->kh, d->kw + 1, d->c) && LT_FITS(d->oh, d->sh) && LT_FITS(d->ow, d->sw) && LT_FITS(d->kh, d->dh) &&
+         LT_FITS(d->kh, 4 * d->kw, d->c) && LT_FITS(d->oh, d->sh) && LT_FITS(d->ow, d->sw) && LT_FITS(d->kh, d->dh) &&
          LT_FITS(d->kw, d->dw) && LT_FITS(d->dh, d->iw, d->ldx) && LT_FITS(d->dw, d->ldx) &&
          LT_FITS(n, d->ih + d->pt + d->oh * d->sh, d->iw + d->pl + d->ow * d->sw, d->ldx);
 }
@@ -57,73 +60,120 @@ static bool is_quantised(const lt_qdepthwise_conv2d_args *d) {
          lt_in_type(d->sum_zero, d->y_type) && lt_is_range(d->sum_min, d->sum_max, d->y_type);
 }
 
-static lt_qdw_run shared_run(const lt_qdepthwise_conv2d_args *d) {
-  const int32_t flip = d->a_type == LT_I8 ? 0x80 : 0;
-  const float own = (float)d->y_ratio, other = (float)d->r_ratio;
-  return (lt_qdw_run){
-      .row = d->dh * d->iw * d->ldx,
-      .col = d->dw * d->ldx,
-      .ldx = d->ldx,
-      .kw = d->kw,
-      .wc = d->c,
-      .flip = flip,
-      .x_zero = (float)(d->a_zero + flip),
-      .ldy = d->ldy,
-      .ldr = d->ldr,
-      .lo = (float)(d->y_min - d->y_zero),
-      .hi = (float)(d->y_max - d->y_zero),
-      .y_zero = (int32_t)d->y_zero,
-      .r_signed = d->y_type == LT_I8,
-      .r_first = d->r_first != 0,
-      .y_ratio = own,
-      .r_ratio = other,
-      .sum_offset = d->r_first ? lt_sum_offset(other, d->r_zero, own, d->y_zero, d->sum_zero)
-                               : lt_sum_offset(own, d->y_zero, other, d->r_zero, d->sum_zero),
-      .sum_lo = (float)d->sum_min,
-      .sum_hi = (float)d->sum_max,
-  };
+/* Weights of a block in bytes; see qdwconv.h. */
+static int64_t block_bytes(const lt_qdepthwise_conv2d_args *d) {
+  const int64_t group = d->isa == LT_ISA_AVXVNNI || d->isa == LT_ISA_AVX512VNNI ? 4 : 2;
+  return d->kh * (d->sw == 1 ? 2 : 1) * ((d->kw + group) / group) * LT_QDW_BLOCK * 4;
 }
 
 static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {
   if (!qdw_fits(d) || !is_quantised(d)) return LT_BAD_ARGUMENT;
-  if (!lt_isa_available(d->isa)) return LT_BAD_VARIANT;
-  if (d->special && (d->dw != 1 || d->owt < 1 || d->kh * d->kw > LT_QDW_EXACT || !special_kernel(d, d->owt)))
+  if (!lt_int8_isa_available(d->isa)) return LT_BAD_VARIANT;
+  if (d->special && (d->dw != 1 || d->c < LT_QDW_BLOCK || d->kh > LT_QDW_MAX_KH || !tile_kernel(d, d->owt)))
     return LT_BAD_VARIANT;
-  const int64_t span = (d->kw - 1) * d->dw + 1;
-  job->d = d;
-  job->run = shared_run(d);
-  job->ox0 = min64(d->ow, ceil_div(d->pl, d->sw));
-  job->ox1 = d->iw + d->pl < span ? job->ox0 : max64(job->ox0, min64(d->ow, (d->iw + d->pl - span) / d->sw + 1));
-  job->rows_per_task = max64(1, d->n * d->oh / (4 * d->threads));
+  const int32_t flip = d->a_type == LT_I8 ? 0x80 : 0;
+  const float own = (float)d->y_ratio, other = (float)d->r_ratio;
+  *job = (qdw_job){
+      .d = d,
+      .base = lt_base_isa(d->isa),
+      .run = {.row = d->dh * d->iw * d->ldx,
+              .col = d->dw * d->ldx,
+              .w = d->w,
+              .kw = d->kw,
+              .wc = d->c,
+              .flip = flip,
+              .x_zero = (float)(d->a_zero + flip),
+              .lo = (float)(d->y_min - d->y_zero),
+              .hi = (float)(d->y_max - d->y_zero),
+              .y_zero = (int32_t)d->y_zero},
+      .tile = {.kh = d->kh,
+               .ldy = d->ldy,
+               .hi = (float)(d->y_max - d->y_zero),
+               .y_zero = (int32_t)d->y_zero,
+               .y_min = (int32_t)d->y_min,
+               .y_signed = d->y_type == LT_I8},
+      .sum = {.a_ratio = d->r_first ? other : own,
+              .b_ratio = d->r_first ? own : other,
+              .offset = d->r_first ? lt_sum_offset(other, d->r_zero, own, d->y_zero, d->sum_zero)
+                                   : lt_sum_offset(own, d->y_zero, other, d->r_zero, d->sum_zero),
+              .lo = (float)d->sum_min,
+              .hi = (float)d->sum_max,
+              .is_signed = d->y_type == LT_I8},
+      .rows_per_task = max64(1, d->n * d->oh / (4 * d->threads)),
+  };
   return LT_OK;
 }
 
+/* For tiles: where their sums start, an int32 a channel. */
 int64_t lt_qdepthwise_conv2d_work(const void *args) {
-  (void)args;
-  return 0;
+  const lt_qdepthwise_conv2d_args *d = args;
+  return d->special && d->c > 0 && d->c <= INT32_MAX ? d->c * (int64_t)sizeof(int32_t) : 0;
 }
 
-/* The run of output pixels from ox on, channels from c0 on. */
-static void run_pixels(const qdw_job *job, lt_qdw_run *r, int64_t image, int64_t oy, int64_t ox, int64_t c0,
-                       lt_qdw_fn fn) {
+/* Weights begin with their sums. */
+static void start_sums(const lt_qdepthwise_conv2d_args *d) {
+  const int32_t *sums = d->w, *bias = d->bias;
+  const uint32_t zero = (uint32_t)(d->a_zero + (d->a_type == LT_I8 ? 0x80 : 0));
+  int32_t *init = d->work;
+  for (int64_t c = 0; c < d->c; c++) init[c] = (int32_t)((bias ? (uint32_t)bias[c] : 0u) - zero * (uint32_t)sums[c]);
+}
+
+static const uint8_t *input(const lt_qdepthwise_conv2d_args *d, int64_t image, int64_t iy, int64_t ix) {
+  return (const uint8_t *)d->x + ((image * d->ih + iy) * d->iw + ix) * d->ldx;
+}
+
+/* A block of channels of the input of a tile, as unsigned bytes; outside the image it is the zero point. */
+static void copy_patch(const lt_qdepthwise_conv2d_args *d, uint8_t *patch, int64_t cols, int64_t image, int64_t iy,
+                       int64_t ix, int64_t c) {
+  const uint8_t flip = d->a_type == LT_I8 ? 0x80 : 0;
+  for (int64_t r = 0; r < d->kh; r++) {
+    const int64_t y = iy + r * d->dh;
+    for (int64_t k = 0; k < cols; k++, patch += LT_QDW_BLOCK) {
+      if (y < 0 || y >= d->ih || ix + k < 0 || ix + k >= d->iw) {
+        memset(patch, (uint8_t)d->a_zero, LT_QDW_BLOCK);
+      } else {
+        memcpy(patch, input(d, image, y, ix + k) + c, LT_QDW_BLOCK);
+      }
+    }
+  }
+  if (flip)
+    for (int64_t i = d->kh * cols * LT_QDW_BLOCK; i > 0; i--) *--patch ^= flip;
+}
+
+/* `owt` pixels from ox on, channels [c0, c1). */
+static void run_tile(const qdw_job *job, int64_t image, int64_t oy, int64_t ox, int64_t owt, int64_t c0, int64_t c1) {
   const lt_qdepthwise_conv2d_args *d = job->d;
-  const int64_t iy = oy * d->sh - d->pt, ix = ox * d->sw - d->pl;
-  const int64_t pixel = (image * d->oh + oy) * d->ow + ox;
-  r->x = (const uint8_t *)d->x + ((image * d->ih + iy) * d->iw + ix) * d->ldx + c0;
-  r->y = (uint8_t *)d->y + pixel * d->ldy + c0;
-  r->residual = d->residual ? (const uint8_t *)d->residual + pixel * d->ldr + c0 : 0;
-  fn(r);
+  uint8_t patch[LT_QDW_MAX_KH * LT_QDW_MAX_COLS * LT_QDW_BLOCK];
+  lt_qdw_tile_fn *fn = tile_kernel(d, owt);
+  const int64_t iy = oy * d->sh - d->pt, ix = ox * d->sw - d->pl, cols = (owt - 1) * d->sw + d->kw;
+  const int64_t pixel = (image * d->oh + oy) * d->ow + ox, bytes = block_bytes(d);
+  const bool inside = iy >= 0 && iy + (d->kh - 1) * d->dh < d->ih && ix >= 0 && ix + cols <= d->iw;
+  const bool in_place = inside && d->a_type == LT_U8;
+  lt_qdw_tile t = job->tile;
+  t.row = in_place ? d->dh * d->iw * d->ldx : cols * LT_QDW_BLOCK;
+  t.col = in_place ? d->ldx : LT_QDW_BLOCK;
+  for (int64_t b = c0 / LT_QDW_BLOCK; b * LT_QDW_BLOCK < c1; b++) {
+    const int64_t c = min64(b * LT_QDW_BLOCK, d->c - LT_QDW_BLOCK);
+    if (!in_place) copy_patch(d, patch, cols, image, iy, ix, c);
+    t.x = in_place ? input(d, image, iy, ix) + c : patch;
+    t.w = (const char *)d->w + d->c * (int64_t)sizeof(int32_t) + b * bytes;
+    t.init = (const int32_t *)d->work + c;
+    t.scale = (const float *)d->scale + c;
+    t.y = (uint8_t *)d->y + pixel * d->ldy + c;
+    fn(&t);
+  }
 }
 
-static void edge_pixel(const qdw_job *job, lt_qdw_run *r, int64_t image, int64_t oy, int64_t ox, int64_t c0) {
+static void tiled_row(const qdw_job *job, int64_t image, int64_t oy) {
   const lt_qdepthwise_conv2d_args *d = job->d;
-  const int64_t ix = ox * d->sw - d->pl;
-  r->kw0 = ix < 0 ? min64(d->kw, ceil_div(-ix, d->dw)) : 0;
-  r->kw1 = ix < d->iw ? max64(r->kw0, min64(d->kw, (d->iw - 1 - ix) / d->dw + 1)) : r->kw0;
-  run_pixels(job, r, image, oy, ox, c0, pixel_kernels[d->isa]);
+  const int64_t count = ceil_div(d->ow, d->owt), low = d->ow / count, more = d->ow % count;
+  const int64_t step = round_up(d->cb, LT_QDW_BLOCK);
+  for (int64_t c0 = 0; c0 < d->c; c0 += step)
+    for (int64_t i = 0, ox = 0; i < count; ox += low + (i < more), i++)
+      run_tile(job, image, oy, ox, low + (i < more), c0, min64(d->c, c0 + step));
 }
 
-static void one_row(const qdw_job *job, int64_t image, int64_t oy) {
+static void pixel_row(const qdw_job *job, int64_t image, int64_t oy) {
   const lt_qdepthwise_conv2d_args *d = job->d;
   const int64_t iy = oy * d->sh - d->pt;
   lt_qdw_run r = job->run;
@@ -134,21 +184,32 @@ static void one_row(const qdw_job *job, int64_t image, int64_t oy) {
     r.w = (const float *)d->w + c0;
     r.bias = d->bias ? (const int32_t *)d->bias + c0 : 0;
     r.scale = (const float *)d->scale + c0;
-    for (int64_t ox = 0; ox < job->ox0; ox++) edge_pixel(job, &r, image, oy, ox, c0);
-    const int64_t inside = job->ox1 - job->ox0;
-    if (d->special && inside > 0) {
-      const int64_t tiles = ceil_div(inside, d->owt), low = inside / tiles, more = inside % tiles;
-      const lt_qdw_fn low_fn = special_kernel(d, low), more_fn = more ? special_kernel(d, low + 1) : 0;
-      for (int64_t i = 0, ox = job->ox0; i < tiles; ox += low + (i < more), i++)
-        run_pixels(job, &r, image, oy, ox, c0, i < more ? more_fn : low_fn);
-    } else {
-      for (int64_t ox = job->ox0; ox < job->ox1; ox++) edge_pixel(job, &r, image, oy, ox, c0);
+    for (int64_t ox = 0; ox < d->ow; ox++) {
+      const int64_t ix = ox * d->sw - d->pl;
+      r.kw0 = ix < 0 ? min64(d->kw, ceil_div(-ix, d->dw)) : 0;
+      r.kw1 = ix < d->iw ? max64(r.kw0, min64(d->kw, (d->iw - 1 - ix) / d->dw + 1)) : r.kw0;
+      r.x = input(d, image, iy, ix) + c0;
+      r.y = (uint8_t *)d->y + ((image * d->oh + oy) * d->ow + ox) * d->ldy + c0;
+      pixel_kernels[job->base](&r);
     }
-    for (int64_t ox = job->ox1; ox < d->ow; ox++) edge_pixel(job, &r, image, oy, ox, c0);
   }
-  if (!d->table) return;
-  uint8_t *y = (uint8_t *)d->y + (image * d->oh + oy) * d->ow * d->ldy;
-  for (int64_t ox = 0; ox < d->ow; ox++, y += d->ldy) lt_lookup_rows[d->isa](y, d->table, y, d->c);
+}
+
+static void one_row(const qdw_job *job, int64_t image, int64_t oy) {
+  const lt_qdepthwise_conv2d_args *d = job->d;
+  if (d->special)
+    tiled_row(job, image, oy);
+  else
+    pixel_row(job, image, oy);
+  for (int64_t ox = 0; (d->residual || d->table) && ox < d->ow; ox++) {
+    const int64_t pixel = (image * d->oh + oy) * d->ow + ox;
+    uint8_t *y = (uint8_t *)d->y + pixel * d->ldy;
+    if (d->residual) {
+      const uint8_t *r = (const uint8_t *)d->residual + pixel * d->ldr;
+      sum_rows[job->base](&job->sum, d->r_first ? r : y, d->r_first ? y : r, y, d->c);
+    }
+    if (d->table) lt_lookup_rows[job->base](y, d->table, y, d->c);
+  }
 }
 
 static void qdw_task(void *context, int64_t index, int thread) {
@@ -165,6 +226,8 @@ int lt_qdepthwise_conv2d_run(const void *args) {
   if (status) return status;
   if (d->n == 0) return LT_OK;
   if (!d->x || !d->w || !d->scale || !d->y) return LT_BAD_ARGUMENT;
+  if (d->special && !d->work) return LT_NO_WORKSPACE;
+  if (d->special) start_sums(d);
   lt_parallel_for(d->threads, ceil_div(d->n * d->oh, job.rows_per_task), qdw_task, &job);
   return LT_OK;
 }

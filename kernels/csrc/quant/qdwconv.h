@@ -1,35 +1,60 @@
-/* One run of output pixels of a quantised depthwise convolution. */
+/* What the driver of the quantised depthwise convolution hands to its kernels. */
 #ifndef LT_QDWCONV_H
 #define LT_QDWCONV_H
 
 #include <stdint.h>
 
-#define LT_QDW_MAX_OWT 8
-
-/* Taps whose products are summed in a float: 256 * 255 * 255 < 2^24, so that the sum is exact. */
+/* Products whose sum is exact as a float: 256 * 255 * 255 < 2^24. */
 #define LT_QDW_EXACT 256
 
+/* One output pixel, any window. */
 typedef struct {
-  const uint8_t *x;               /* the input pixel under tap (0, 0) of the first output pixel */
+  const uint8_t *x;               /* the input pixel under tap (0, 0) */
   int64_t row, col;               /* distances between taps of neighbouring kernel rows and columns */
-  int64_t ldx;                    /* distance between input pixels */
-  const float *w;                 /* (kh, kw + 1, wc): the last column holds the sums of the others */
+  const float *w;                 /* (kh, kw, wc) */
   int64_t kw, kh0, kh1, kw0, kw1; /* taps in use: kernel rows [kh0, kh1), columns [kw0, kw1) */
   int64_t wc;                     /* channels of w */
   int32_t flip;                   /* makes a byte unsigned: 0x80 for LT_I8 */
   float x_zero;                   /* of unsigned bytes */
   const int32_t *bias;            /* null for none */
   const float *scale;
-  const uint8_t *residual; /* null for none */
   uint8_t *y;
-  int64_t ldy, ldr;
-  int64_t c; /* channels to compute */
-  float lo, hi;
+  int64_t c;    /* channels to compute */
+  float lo, hi; /* y_min and y_max less y_zero */
   int32_t y_zero;
-  int r_signed, r_first; /* of the residual */
-  float y_ratio, r_ratio, sum_offset, sum_lo, sum_hi;
 } lt_qdw_run;
 
-typedef void (*lt_qdw_fn)(const lt_qdw_run *run);
+typedef void lt_qdw_fn(const lt_qdw_run *run);
+
+/* The register tiles: a block of channels of up to LT_QDW_MAX_OWT neighbouring pixels. The columns of a kernel row are
+ * taken in groups, as the multiply-adds of the ISA sum them:
+ *
+ *   group 4  unsigned bytes of x by signed bytes of w       avxvnni, avx512vnni
+ *   group 2  16-bit integers                                avx2, avx512
+ *
+ * Weights: for each block of channels, (kh, parity, groups, vectors, channels of a vector, group), where groups =
+ * (kw + group) / group; parity 0 has the taps from the first place of the groups on, parity 1, there for stride 1 only,
+ * from the second one on; other places are 0. Vector v of a block holds channels 16 h + 4 v + i for h = 0, 1 and
+ * i = 0 to 3. A last block that would be partly empty starts earlier instead, so that blocks may overlap. */
+#define LT_QDW_BLOCK 32
+#define LT_QDW_MAX_OWT 4
+#define LT_QDW_MAX_KH 7
+#define LT_QDW_MAX_COLS ((LT_QDW_MAX_OWT - 1) * 2 + 5)
+
+typedef struct {
+  const uint8_t *x; /* unsigned bytes under tap (0, 0) of the first pixel; every tap can be read */
+  int64_t row, col; /* distances between rows and pixels */
+  int64_t kh;
+  const void *w;       /* of the block */
+  const int32_t *init; /* of the block's channels: bias - x_zero (sum of the weights) */
+  const float *scale;
+  uint8_t *y;
+  int64_t ldy;
+  float hi; /* y_max - y_zero */
+  int32_t y_zero, y_min;
+  int y_signed;
+} lt_qdw_tile;
+
+typedef void lt_qdw_tile_fn(const lt_qdw_tile *tile);
 
 #endif

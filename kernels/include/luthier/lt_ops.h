@@ -134,19 +134,6 @@ enum lt_act {
   I(steps) I(batch) I(hidden) I(ldy) I(reverse)                                                    \
   I(isa) I(mr) I(nv) I(ku) I(prefetch) I(threads)
 
-/* NHWC depthwise convolution on bytes (a_type LT_U8 or LT_I8), channel multiplier 1. acc = sum (x - a_zero) w + bias[c], int32
- * (wrapping), where w is float (kh, kw + 1, c): differences w - w_zero within +-255, and in the last column of each row
- * its sum. Then, in float, rounding to nearest even: q = clamp(round(acc scale[c]) + y_zero, y_min, y_max); with a residual r of
- * type y_type the sum of sum.h of q (scale y_ratio, zero point y_zero) and r (r_ratio, r_zero), r being the first
- * operand if r_first, clamped to sum_min and sum_max; then table[its byte] unless table is null. */
-#define LT_OP_QDEPTHWISE_CONV2D(P, I, D)                                                           \
-  P(x) P(w) P(bias) P(scale) P(residual) P(table) P(y)                                             \
-  I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)                \
-  I(ldx) I(ldy) I(ldr)                                                                             \
-  I(a_type) I(a_zero) I(y_type) I(y_zero) I(y_min) I(y_max)                                        \
-  D(y_ratio) D(r_ratio) I(r_zero) I(r_first) I(sum_zero) I(sum_min) I(sum_max)                     \
-  I(isa) I(special) I(owt) I(cv) I(cb) I(threads)
-
 /* y = clamp(round(x / scale) + zero, y_min, y_max) of type LT_U8, LT_I8, LT_U16 or LT_I16 (four bits: bytes between narrow
  * bounds); NaN gives y_min. x: outer x count x inner floats; scale (float) and zero (int32, null for 0) have one entry, if
  * count and outer are 1; count entries; or, with block > 0, outer x ceil(count / block) x inner. */
@@ -213,6 +200,14 @@ enum lt_act {
   I(n) I(ih) I(iw) I(ic) I(oh) I(ow) I(oc) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)         \
   I(groups) I(ldx) I(ldy) I(ldr)                                                                   \
   I(algo) I(isa) I(mr) I(nv) I(mc) I(nc) I(split_n) I(threads)
+
+/* NHWC depthwise convolution on bytes, channel multiplier 1, with the byte outputs of the epilogue above; padding counts as
+ * a_zero. w is float (kh, kw, c), less its zero points; or packed for register tiles (`special`, see qdwconv.h). */
+#define LT_OP_QDEPTHWISE_CONV2D(P, I, D)                                                           \
+  P(x) P(w) P(y) P(work) LT_QUANT_FIELDS(P, I, D)                                                  \
+  I(n) I(ih) I(iw) I(c) I(oh) I(ow) I(kh) I(kw) I(sh) I(sw) I(pt) I(pl) I(dh) I(dw)                \
+  I(ldx) I(ldy) I(ldr)                                                                             \
+  I(isa) I(special) I(owt) I(cb) I(threads)
 
 #define LT_OPS(X)                                                                                  \
   X(gemm, GEMM)                                                                                    \
