@@ -13,7 +13,7 @@ from luthier.graph.lowering.matmul import left_shape, right_shape
 from luthier.graph.lowering.quant_operands import constant_of, scale_of, zero_of
 from luthier.graph.ops.quant_math import value_range
 from luthier.kernels.requant import centred, weight_type
-from luthier.kernels.workload import QConv2d, QGemm
+from luthier.kernels.workload import QConv2d, QDepthwiseConv2d, QGemm
 
 __all__ = ["RULES"]
 
@@ -149,7 +149,7 @@ def _conv(
     x, w, a = node.inputs[0], node.inputs[i], node.attrs
     require(a.get("layout") == "NHWC", "not in NHWC layout")
     n, h, width, c = x.shape
-    oc, _, r, s = w.shape
+    oc, per_group, r, s = w.shape
     common: dict[str, Any] = {
         "n": n,
         "c": c,
@@ -164,7 +164,11 @@ def _conv(
         **flags,
         "threads": ctx.num_threads,
     }
-    workload = QConv2d(k=oc, groups=a["group"], **common)
+    workload: Any
+    if a["group"] == c == oc and per_group == 1 and c > 1 and y in ("u8", "s8"):
+        workload = QDepthwiseConv2d(**common)
+    else:
+        workload = QConv2d(k=oc, groups=a["group"], **common)
     slots |= {"x": ctx.view(x), "ldx": ctx.ld(x)}
     slots |= {"y": ctx.view(node.output), "ldy": ctx.ld(node.output)}
     ctx.emit_tuned(node, workload, _packable(node, weights), **slots)
