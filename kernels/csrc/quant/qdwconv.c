@@ -31,6 +31,9 @@ typedef struct {
   lt_qdw_run run;
   lt_qdw_tile tile;
   lt_qsum sum;
+  int64_t tiles, low, more; /* of a row: `more` of its tiles have low + 1 pixels, the others low */
+  lt_qdw_tile_fn *low_kernel, *more_kernel;
+  int64_t block_bytes; /* of weights */
   int64_t rows_per_task;
 } qdw_job;
 
@@ -64,6 +67,16 @@ static bool is_quantised(const lt_qdepthwise_conv2d_args *d) {
 static int64_t block_bytes(const lt_qdepthwise_conv2d_args *d) {
   const int64_t group = d->isa == LT_ISA_AVXVNNI || d->isa == LT_ISA_AVX512VNNI ? 4 : 2;
   return d->kh * (d->sw == 1 ? 2 : 1) * ((d->kw + group) / group) * LT_QDW_BLOCK * 4;
+}
+
+static void plan_tiles(qdw_job *job) {
+  const lt_qdepthwise_conv2d_args *d = job->d;
+  job->tiles = ceil_div(d->ow, d->owt);
+  job->low = d->ow / job->tiles;
+  job->more = d->ow % job->tiles;
+  job->low_kernel = tile_kernel(d, job->low);
+  job->more_kernel = job->more ? tile_kernel(d, job->low + 1) : 0;
+  job->block_bytes = block_bytes(d);
 }
 
 static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {
@@ -101,6 +114,7 @@ static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {
               .is_signed = d->y_type == LT_I8},
       .rows_per_task = max64(1, d->n * d->oh / (4 * d->threads)),
   };
+  if (d->special) plan_tiles(job);
   return LT_OK;
 }
 
@@ -122,55 +136,75 @@ static const uint8_t *input(const lt_qdepthwise_conv2d_args *d, int64_t image, i
   return (const uint8_t *)d->x + ((image * d->ih + iy) * d->iw + ix) * d->ldx;
 }
 
-/* A block of channels of the input of a tile, as unsigned bytes; outside the image it is the zero point. */
-static void copy_patch(const lt_qdepthwise_conv2d_args *d, uint8_t *patch, int64_t cols, int64_t image, int64_t iy,
-                       int64_t ix, int64_t c) {
-  const uint8_t flip = d->a_type == LT_I8 ? 0x80 : 0;
-  for (int64_t r = 0; r < d->kh; r++) {
-    const int64_t y = iy + r * d->dh;
-    for (int64_t k = 0; k < cols; k++, patch += LT_QDW_BLOCK) {
-      if (y < 0 || y >= d->ih || ix + k < 0 || ix + k >= d->iw) {
-        memset(patch, (uint8_t)d->a_zero, LT_QDW_BLOCK);
-      } else {
-        memcpy(patch, input(d, image, y, ix + k) + c, LT_QDW_BLOCK);
-      }
+/* The input of a tile where it cannot be read in place: pixels [k0, k1) of the rows [r0, r1) are inside the image. */
+typedef struct {
+  uint8_t bytes[LT_QDW_MAX_KH * LT_QDW_MAX_COLS * LT_QDW_BLOCK];
+  int64_t cols, r0, r1, k0, k1;
+} qdw_patch;
+
+/* A patch of unsigned zero points. */
+static void start_patch(const lt_qdepthwise_conv2d_args *d, qdw_patch *p, int64_t cols, int64_t iy, int64_t ix) {
+  p->cols = cols;
+  p->r0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
+  p->r1 = iy < d->ih ? max64(p->r0, min64(d->kh, (d->ih - 1 - iy) / d->dh + 1)) : p->r0;
+  p->k0 = min64(cols, max64(0, -ix));
+  p->k1 = max64(p->k0, min64(cols, d->iw - ix));
+  memset(p->bytes, (int)(d->a_zero + (d->a_type == LT_I8 ? 0x80 : 0)), (size_t)(d->kh * cols * LT_QDW_BLOCK));
+}
+
+/* The block of channels from x on, made unsigned; x is the input under tap (0, 0). */
+static void fill_patch(const qdw_job *job, qdw_patch *p, const uint8_t *x) {
+  const lt_qdepthwise_conv2d_args *d = job->d;
+  const uint64_t flip = d->a_type == LT_I8 ? 0x8080808080808080u : 0;
+  for (int64_t r = p->r0; r < p->r1; r++) {
+    uint8_t *to = p->bytes + (r * p->cols + p->k0) * LT_QDW_BLOCK;
+    const uint8_t *from = x + r * job->run.row + p->k0 * d->ldx;
+    for (int64_t k = p->k0; k < p->k1; k++, to += LT_QDW_BLOCK, from += d->ldx) {
+      uint64_t v[LT_QDW_BLOCK / 8];
+      memcpy(v, from, sizeof v);
+      for (int i = 0; i < LT_QDW_BLOCK / 8; i++) v[i] ^= flip;
+      memcpy(to, v, sizeof v);
     }
   }
-  if (flip)
-    for (int64_t i = d->kh * cols * LT_QDW_BLOCK; i > 0; i--) *--patch ^= flip;
 }
 
 /* `owt` pixels from ox on, channels [c0, c1). */
-static void run_tile(const qdw_job *job, int64_t image, int64_t oy, int64_t ox, int64_t owt, int64_t c0, int64_t c1) {
+static void run_tile(const qdw_job *job, lt_qdw_tile_fn *kernel, int64_t image, int64_t oy, int64_t ox, int64_t owt,
+                     int64_t c0, int64_t c1) {
   const lt_qdepthwise_conv2d_args *d = job->d;
-  uint8_t patch[LT_QDW_MAX_KH * LT_QDW_MAX_COLS * LT_QDW_BLOCK];
-  lt_qdw_tile_fn *fn = tile_kernel(d, owt);
   const int64_t iy = oy * d->sh - d->pt, ix = ox * d->sw - d->pl, cols = (owt - 1) * d->sw + d->kw;
-  const int64_t pixel = (image * d->oh + oy) * d->ow + ox, bytes = block_bytes(d);
+  const int64_t pixel = (image * d->oh + oy) * d->ow + ox;
   const bool inside = iy >= 0 && iy + (d->kh - 1) * d->dh < d->ih && ix >= 0 && ix + cols <= d->iw;
   const bool in_place = inside && d->a_type == LT_U8;
+  const uint8_t *x = input(d, image, iy, ix);
+  qdw_patch patch;
+  if (!in_place) start_patch(d, &patch, cols, iy, ix);
   lt_qdw_tile t = job->tile;
-  t.row = in_place ? d->dh * d->iw * d->ldx : cols * LT_QDW_BLOCK;
+  t.row = in_place ? job->run.row : cols * LT_QDW_BLOCK;
   t.col = in_place ? d->ldx : LT_QDW_BLOCK;
-  for (int64_t b = c0 / LT_QDW_BLOCK; b * LT_QDW_BLOCK < c1; b++) {
-    const int64_t c = min64(b * LT_QDW_BLOCK, d->c - LT_QDW_BLOCK);
-    if (!in_place) copy_patch(d, patch, cols, image, iy, ix, c);
-    t.x = in_place ? input(d, image, iy, ix) + c : patch;
-    t.w = (const char *)d->w + d->c * (int64_t)sizeof(int32_t) + b * bytes;
+  const char *w = (const char *)d->w + d->c * (int64_t)sizeof(int32_t) + c0 / LT_QDW_BLOCK * job->block_bytes;
+  for (int64_t start = c0; start < c1; start += LT_QDW_BLOCK, w += job->block_bytes) {
+    const int64_t c = min64(start, d->c - LT_QDW_BLOCK);
+    if (!in_place) fill_patch(job, &patch, x + c);
+    t.x = in_place ? x + c : patch.bytes;
+    t.w = w;
     t.init = (const int32_t *)d->work + c;
     t.scale = (const float *)d->scale + c;
     t.y = (uint8_t *)d->y + pixel * d->ldy + c;
-    fn(&t);
+    kernel(&t);
   }
 }
 
 static void tiled_row(const qdw_job *job, int64_t image, int64_t oy) {
   const lt_qdepthwise_conv2d_args *d = job->d;
-  const int64_t count = ceil_div(d->ow, d->owt), low = d->ow / count, more = d->ow % count;
   const int64_t step = round_up(d->cb, LT_QDW_BLOCK);
-  for (int64_t c0 = 0; c0 < d->c; c0 += step)
-    for (int64_t i = 0, ox = 0; i < count; ox += low + (i < more), i++)
-      run_tile(job, image, oy, ox, low + (i < more), c0, min64(d->c, c0 + step));
+  for (int64_t c0 = 0; c0 < d->c; c0 += step) {
+    const int64_t c1 = min64(d->c, c0 + step);
+    int64_t ox = 0;
+    for (int64_t i = 0; i < job->more; i++, ox += job->low + 1)
+      run_tile(job, job->more_kernel, image, oy, ox, job->low + 1, c0, c1);
+    for (; ox < d->ow; ox += job->low) run_tile(job, job->low_kernel, image, oy, ox, job->low, c0, c1);
+  }
 }
 
 static void pixel_row(const qdw_job *job, int64_t image, int64_t oy) {
