@@ -31,7 +31,8 @@ class PlanNode:
     Attributes
     ----------
     node, op : str
-        Name and operator of the graph's node.
+        Name and operator of the graph's node; of a chain of convolutions that is computed band by
+        band all names, and ``"Chain"``.
     backend : str
         ``"native"`` or ``"reference"``.
     kernel : str
@@ -43,6 +44,9 @@ class PlanNode:
         Where the config comes from: ``"exact"``, ``"core"``, ``"default"``, or ``""``.
     workload : str
         The workload's key, or ``""``.
+    tasks : tuple of str
+        The keys of all workloads whose configs have a part in the step: its own, that of the
+        chain that it belongs to, those of the members if it is a chain.
     flops : int
     activation_bytes, constant_bytes : int
         Size of the node's inputs and outputs, and of its constants. Where a node takes several
@@ -59,6 +63,7 @@ class PlanNode:
     config: dict
     rung: str
     workload: str
+    tasks: tuple[str, ...]
     flops: int
     activation_bytes: int
     constant_bytes: int
@@ -140,7 +145,7 @@ class Plan:
                 if not isinstance(value, View):
                     numbers[name] = value
                 elif value.storage.array is not None:
-                    numbers[name] = value.storage.array.reshape(-1).view(np.uint8)[value.offset :]
+                    numbers[name] = value.constant()
                 else:
                     offset = value.storage.offset + value.offset
                     relocations.append((size // 8 + layout[name][0], value.storage.buffer, offset))
@@ -211,8 +216,7 @@ class Plan:
         """The plan as a table: a line a step with kernel, layout, config, rung and time."""
         lines = []
         for i, n in enumerate(self.nodes):
-            config = " ".join(f"{k}={v}" for k, v in n.config.items() if k != "isa")
-            cells = [f"{i:4}", n.op, n.node, n.kernel, n.layout, n.rung, config]
+            cells = [f"{i:4}", n.op, n.node, n.kernel, n.layout, n.rung, _config_text(n)]
             if times is not None:
                 cells.insert(1, f"{times[i] * 1e6:9.1f} us")
             if n.backend == "reference":
@@ -297,8 +301,19 @@ def _scratch_size(step: Step) -> int:
     if step.call is not None:
         return 0
     present = np.zeros(8, np.uint8)
-    fields = {k: present if isinstance(v, View) else v for k, v in step.fields.items()}
+    fields = {}
+    for name, value in step.fields.items():
+        if isinstance(value, View):
+            value = present if value.storage.array is None else value.constant()
+        fields[name] = value
     return _kernels.work_size(step.op, fields)
+
+
+def _config_text(node: PlanNode) -> str:
+    if node.op == "Chain":
+        rows, count = node.config["rows"], node.kernel.count(" > ") + 1
+        return f"bands of {rows} row{'s' * (rows > 1)} over {count} nodes"
+    return " ".join(f"{k}={v}" for k, v in node.config.items() if k != "isa")
 
 
 def _describe(step: Step, parts: int) -> PlanNode:
@@ -316,6 +331,7 @@ def _describe(step: Step, parts: int) -> PlanNode:
         config=dict(step.config or {}),
         rung=step.rung,
         workload=step.workload.key if step.workload else "",
+        tasks=step.tasks,
         flops=step.workload.flops if step.workload else 0,
         activation_bytes=nbytes(moved),
         constant_bytes=nbytes(v for v in inputs if v.is_const),

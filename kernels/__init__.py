@@ -9,6 +9,7 @@ from luthier.lazy import lazy_names
 
 _HOME = {
     "ACTIVATIONS": "workload",
+    "Chain": "workload",
     "Conv2d": "workload",
     "DepthwiseConv2d": "workload",
     "Gemm": "workload",

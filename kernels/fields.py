@@ -5,7 +5,7 @@ The NumPy API, the tuner's runners and the graph's lowering all fill arguments h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "kernel_name",
     "pack_weights",
     "packing_key",
+    "stage_array",
     "tile_fields",
     "winograd_tile",
     "workload_fields",
@@ -42,6 +43,9 @@ _DTYPES = ("f32", "f16", "f64", "s8", "u8", "s16", "u16", "s32")
 
 ALGORITHMS = ("pointwise", "im2col", "direct", "winograd2", "winograd4", "winograd6", "strassen")
 """Algorithm names in the order of ``enum lt_conv_algo``."""
+
+STAGES = ("conv2d", "depthwise_conv2d")
+"""Operators that can be stages of a chain, in the order of ``enum lt_stage``."""
 
 WINOGRAD_POINTS = {2: (1.0,), 4: (0.75, 1.5), 6: (0.5, 1.0, 2.0)}
 """Tile size -> the points p of the pairs +-p; ``winograd.body.h`` has the same ones."""
@@ -95,6 +99,25 @@ def _size_fields(w: Any) -> dict[str, int]:
     if isinstance(w, (DepthwiseConv2d, QDepthwiseConv2d)):
         return {**fields, "c": w.c, "ldy": w.c, "ldr": w.c}
     return {**fields, "ic": w.c, "oc": w.k, "groups": w.groups, "ldy": w.k, "ldr": w.k}
+
+
+def stage_array(stages: Iterable[tuple[str, Mapping[str, Any]]]) -> np.ndarray:
+    """What the slot ``stages`` of a chain points to.
+
+    Parameters
+    ----------
+    stages : iterable of (str, mapping)
+        Operator, and its slots for whole maps. The arrays among them have to outlive the result.
+
+    Returns
+    -------
+    ndarray of int64, 1-d
+    """
+    words = []
+    for op, slots in stages:
+        packed = np.frombuffer(_kernels.Args(op, dict(slots)).pack(), np.int64)
+        words += [np.array([STAGES.index(op)]), packed]
+    return np.concatenate(words)
 
 
 def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.ndarray:

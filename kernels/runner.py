@@ -13,7 +13,7 @@ from luthier.kernels import _kernels, fields, reference
 from luthier.kernels.quant_inputs import quant_answer, quant_inputs, quant_slots
 from luthier.kernels.requant import DTYPES
 from luthier.kernels.spaces import check_config, default_config, usual_error
-from luthier.kernels.workload import DepthwiseConv2d, Gemm, Quantised, Workload
+from luthier.kernels.workload import Chain, DepthwiseConv2d, Gemm, Quantised, Workload
 
 __all__ = ["Check", "Runner"]
 
@@ -50,7 +50,7 @@ class _Inputs:
     residual: np.ndarray | None
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _inputs(workload: Any, seed: int) -> _Inputs:
     rng = np.random.default_rng(seed)
 
@@ -79,14 +79,30 @@ def _inputs(workload: Any, seed: int) -> _Inputs:
 def _reference(workload: Any, seed: int) -> np.ndarray:
     if isinstance(workload, Quantised):
         return quant_answer(workload, seed)
-    w, i = workload, _inputs(workload, seed)
+    if not isinstance(workload, Chain):
+        i = _inputs(workload, seed)
+        return _float_answer(workload, i.x, i)
+    parts = _chain_inputs(workload, seed)
+    y = parts[0].x
+    for member, i in zip(workload.members, parts, strict=True):
+        y = _float_answer(member, y, i)
+    return y
+
+
+def _float_answer(w: Any, x: np.ndarray, i: _Inputs) -> np.ndarray:
+    """What the reference makes of `x` in place of ``i.x``."""
     epilogue: dict[str, Any] = {"act": w.activation, "params": _activation_params(w.activation)}
     if isinstance(w, Gemm):
-        return reference.gemm(i.x, i.w, i.bias, i.residual, **epilogue)
+        return reference.gemm(x, i.w, i.bias, i.residual, **epilogue)
     window = {"strides": w.strides, "pads": w.pads, "dilations": w.dilations, **epilogue}
     if isinstance(w, DepthwiseConv2d):
-        return reference.depthwise_conv2d(i.x, i.w, i.bias, i.residual, **window)
-    return reference.conv2d(i.x, i.w, i.bias, i.residual, groups=w.groups, **window)
+        return reference.depthwise_conv2d(x, i.w, i.bias, i.residual, **window)
+    return reference.conv2d(x, i.w, i.bias, i.residual, groups=w.groups, **window)
+
+
+def _chain_inputs(chain: Chain, seed: int) -> list[_Inputs]:
+    """Inputs of each member; of x, only the first one's counts."""
+    return [_inputs(member, seed + i) for i, member in enumerate(chain.members)]
 
 
 def _slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
@@ -143,17 +159,40 @@ class Runner:
         self.workload = workload
         self.config = default_config(workload) if config is None else check_config(workload, config)
         self.seed = seed
-        base = _slots(workload, self.config, seed)
-        weights = base.pop("w")
-        copies = max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
+        calls = self._chain_calls() if isinstance(workload, Chain) else self._calls()
         dtype = DTYPES[workload.y] if isinstance(workload, Quantised) else np.float32
-        self.output = base["y"] = np.empty(_reference(workload, seed).shape, dtype)
-        size = _kernels.work_size(workload.op, base)
+        self.output = np.empty(_reference(workload, seed).shape, dtype)
+        shared: dict[str, Any] = {"y": self.output}
+        size = _kernels.work_size(workload.op, calls[0])
         if size:
-            base["work"] = _kernels.aligned_bytes(size)
-        self._args = [
-            _kernels.Args(workload.op, {**base, "w": _aligned(weights)}) for _ in range(copies)
-        ]
+            shared["work"] = _kernels.aligned_bytes(size)
+        self._args = [_kernels.Args(workload.op, call | shared) for call in calls]
+
+    def _calls(self) -> list[dict[str, Any]]:
+        """The slots of a call with each copy of the weights."""
+        return _with_copies(_slots(self.workload, self.config, self.seed))
+
+    def _chain_calls(self) -> list[dict[str, Any]]:
+        """The same for a chain, whose members have the configs of `lower`."""
+        chain: Any = self.workload
+        inputs = _chain_inputs(chain, self.seed)
+        alone = {"threads": 1} if self.config["rows"] else {}
+        self._stages = []  # keeps alive what the slot `stages` points to
+        for i, member in enumerate(chain.members):
+            config = default_config(member, max_error=0.0) | alone
+            slots = _slots(member, config, self.seed + i)
+            self._stages.append(_with_copies({**slots, "x": None, "residual": None}))
+        calls = []
+        for copy in range(max(map(len, self._stages))):
+            stages = zip(
+                (member.op for member in chain.members),
+                (copies[copy % len(copies)] for copies in self._stages),
+                strict=True,
+            )
+            ends = {"x": inputs[0].x, "residual": inputs[-1].residual}
+            numbers = {"count": len(inputs), "threads": chain.threads, **self.config}
+            calls.append({**ends, **numbers, "stages": fields.stage_array(stages)})
+        return calls
 
     def run(self) -> np.ndarray:
         """Compute once; the array returned is overwritten by the next run."""
@@ -177,6 +216,13 @@ class Runner:
     def time(self, inner: int) -> float:
         """Seconds per call over `inner` calls in C, walking round copies of the weights."""
         return self._args[0].time(inner, self._args[1:])
+
+
+def _with_copies(slots: dict[str, Any]) -> list[dict[str, Any]]:
+    """The slots with different copies of the weights."""
+    weights = slots["w"]
+    copies = max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
+    return [{**slots, "w": _aligned(weights)} for _ in range(copies)]
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:

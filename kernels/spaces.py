@@ -16,7 +16,15 @@ from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
 from luthier.kernels.fields import ALGORITHMS, winograd_tile
-from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, QConv2d, Quantised, Workload
+from luthier.kernels.workload import (
+    Chain,
+    Conv2d,
+    DepthwiseConv2d,
+    Gemm,
+    QConv2d,
+    Quantised,
+    Workload,
+)
 from luthier.limits import MAX_ERROR
 from luthier.target import Target
 
@@ -152,7 +160,7 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     target = target or native_target()
     if config == default_config(workload, target):
         return True
-    if isinstance(workload, (DepthwiseConv2d, Quantised)):
+    if isinstance(workload, (Chain, DepthwiseConv2d, Quantised)):
         return config in [*_candidates(workload, target, 0.0)]
     w: Any = workload
     conv = isinstance(w, Conv2d)
@@ -172,6 +180,8 @@ def default_config(
     """The config used for a workload that was never tuned: the best by a simple cost model of
     those that err by no more than `max_error`."""
     target = target or native_target()
+    if isinstance(workload, Chain):
+        return chain_spaces.default_config(workload, target)
     if isinstance(workload, DepthwiseConv2d):
         return _default_depthwise(workload, target)
     if isinstance(workload, Quantised):
@@ -264,7 +274,9 @@ def _isas(target: Target) -> tuple[str, ...]:
 
 
 def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Config]:
-    if isinstance(workload, DepthwiseConv2d):
+    if isinstance(workload, Chain):
+        yield from chain_spaces.candidates(workload)
+    elif isinstance(workload, DepthwiseConv2d):
         yield from _depthwise_candidates(workload, target)
     elif isinstance(workload, Quantised):
         yield from quant_spaces.candidates(workload, target)
@@ -588,4 +600,4 @@ def _default_depthwise(w: DepthwiseConv2d, target: Target) -> Config:
     }
 
 
-from luthier.kernels import quant_spaces  # noqa: E402  (it builds on the functions above)
+from luthier.kernels import chain_spaces, quant_spaces  # noqa: E402  (they build on what is above)

@@ -5,6 +5,8 @@ A workload's key is its name in tuning records, and holds the thread count that 
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,6 +15,7 @@ from luthier.errors import ArgumentError
 
 __all__ = [
     "ACTIVATIONS",
+    "Chain",
     "Conv2d",
     "DepthwiseConv2d",
     "Gemm",
@@ -101,7 +104,7 @@ class Workload:
         ArgumentError
             The text is not a workload's key.
         """
-        for kind in (Gemm, Conv2d, DepthwiseConv2d, QGemm, QConv2d, QDepthwiseConv2d):
+        for kind in (Gemm, Conv2d, DepthwiseConv2d, QGemm, QConv2d, QDepthwiseConv2d, Chain):
             match = kind._pattern.fullmatch(key)
             if match:
                 workload = kind._from_match(match)
@@ -218,6 +221,25 @@ class _Window(Workload):
         _, pl, _, pr = self.pads
         return (self.w + pl + pr - (self.s - 1) * self.dilations[1] - 1) // self.strides[1] + 1
 
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the output, NHWC."""
+        return self.n, self.oh, self.ow, self.channels
+
+    @property
+    def channels(self) -> int:
+        """Channels of the output."""
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        raise NotImplementedError
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.n * self.oh * self.ow * self.weights
+
     def _shape_key(self, out: str) -> str:
         dots = (".".join(map(str, v)) for v in (self.strides, self.pads, self.dilations))
         st, p, d = dots
@@ -256,9 +278,12 @@ class _Grouped(_Window):
         return (self.r, self.s) == (1, 1) and self.strides == (1, 1) and not any(self.pads)
 
     @property
-    def flops(self) -> int:
-        per_pixel = self.k * self.r * self.s * self.c // self.groups
-        return 2 * self.n * self.oh * self.ow * per_pixel
+    def channels(self) -> int:
+        return self.k
+
+    @property
+    def weights(self) -> int:
+        return self.k * self.r * self.s * self.c // self.groups
 
 
 @dataclass(frozen=True)
@@ -300,9 +325,8 @@ class Conv2d(_Grouped):
 
     @property
     def bytes(self) -> int:
-        weights = self.k * self.r * self.s * self.c // self.groups
-        output = self.n * self.oh * self.ow * self.k * (2 if self.residual else 1)
-        return 4 * (weights + output + self.n * self.h * self.w * self.c)
+        output = math.prod(self.out_shape) * (2 if self.residual else 1)
+        return 4 * (self.weights + output + self.n * self.h * self.w * self.c)
 
 
 @dataclass(frozen=True)
@@ -337,13 +361,17 @@ class DepthwiseConv2d(_Window):
         return f"depthwise_conv2d/f32/{self._shape_key('')}/{epilogue}/t{self.threads}"
 
     @property
-    def flops(self) -> int:
-        return 2 * self.n * self.oh * self.ow * self.c * self.r * self.s
+    def channels(self) -> int:
+        return self.c
+
+    @property
+    def weights(self) -> int:
+        return self.c * self.r * self.s
 
     @property
     def bytes(self) -> int:
-        output = self.n * self.oh * self.ow * self.c * (2 if self.residual else 1)
-        return 4 * (self.c * self.r * self.s + output + self.n * self.h * self.w * self.c)
+        output = math.prod(self.out_shape) * (2 if self.residual else 1)
+        return 4 * (self.weights + output + self.n * self.h * self.w * self.c)
 
 
 # -- on bytes ------------------------------------------------------------------------------------
@@ -491,9 +519,8 @@ class QConv2d(Quantised, _Grouped):
 
     @property
     def bytes(self) -> int:
-        weights = self.k * self.r * self.s * self.c // self.groups
-        maps = self.n * self.h * self.w * self.c, self.n * self.oh * self.ow * self.k
-        return self._bytes(maps[0], weights, maps[1])
+        left = self.n * self.h * self.w * self.c
+        return self._bytes(left, self.weights, math.prod(self.out_shape))
 
 
 @dataclass(frozen=True)
@@ -536,10 +563,78 @@ class QDepthwiseConv2d(Quantised, _Window):
         return f"qdepthwise_conv2d/{self.types}/{shape}/{self._end_key}/t{self.threads}"
 
     @property
-    def flops(self) -> int:
-        return 2 * self.n * self.oh * self.ow * self.c * self.r * self.s
+    def channels(self) -> int:
+        return self.c
+
+    @property
+    def weights(self) -> int:
+        return self.c * self.r * self.s
 
     @property
     def bytes(self) -> int:
-        maps = self.n * self.h * self.w * self.c, self.n * self.oh * self.ow * self.c
-        return self._bytes(maps[0], self.c * self.r * self.s, maps[1])
+        left = self.n * self.h * self.w * self.c
+        return self._bytes(left, self.weights, math.prod(self.out_shape))
+
+
+# -- chains ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chain(Workload):
+    """Convolutions of which each reads what the one before it writes, and nobody else does.
+
+    Attributes
+    ----------
+    members : tuple of Conv2d and DepthwiseConv2d
+        At least two, with as many threads each; only the last may add a residual.
+
+    Examples
+    --------
+    >>> expand = Conv2d(n=1, c=16, h=112, w=112, k=96, r=1, s=1)
+    >>> window = DepthwiseConv2d(n=1, c=96, h=112, w=112, r=3, s=3, pads=(1, 1, 1, 1))
+    >>> Chain((expand, window)).key.count("//")
+    2
+    """
+
+    members: tuple[Conv2d | DepthwiseConv2d, ...]
+
+    op: ClassVar[str] = "chain"
+    _pattern: ClassVar[re.Pattern] = re.compile(r"chain//(?P<members>.{1,65536})")
+
+    def __post_init__(self) -> None:
+        if len(self.members) < 2:
+            raise ArgumentError("chain: expected at least two members")
+        for first, second in itertools.pairwise(self.members):
+            if first.out_shape != (second.n, second.h, second.w, second.c):
+                raise ArgumentError(f"chain: {second.key} does not read what {first.key} writes")
+            if first.residual:
+                raise ArgumentError("chain: only the last member may add a residual")
+            if first.threads != second.threads:
+                raise ArgumentError("chain: members with different numbers of threads")
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> Chain:
+        members: list[Conv2d | DepthwiseConv2d] = []
+        for key in match["members"].split("//"):
+            member = Workload.parse(key)
+            if not isinstance(member, Conv2d | DepthwiseConv2d):
+                raise ArgumentError(f"chain: {key} cannot be a member")
+            members.append(member)
+        return cls(tuple(members))
+
+    @property
+    def key(self) -> str:
+        return "//".join(("chain", *(m.key for m in self.members)))
+
+    @property
+    def threads(self) -> int:  # type: ignore[override]
+        return self.members[0].threads
+
+    @property
+    def flops(self) -> int:
+        return sum(m.flops for m in self.members)
+
+    @property
+    def bytes(self) -> int:
+        between = sum(math.prod(m.out_shape) for m in self.members[:-1])
+        return sum(m.bytes for m in self.members) - 4 * 2 * between

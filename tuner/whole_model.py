@@ -100,9 +100,10 @@ def judge(
 ) -> tuple[dict[str, Placed], Comparison | None]:
     """Find which tuned configs to keep, by running the whole model.
 
-    The candidates of each task are ranked in their place first. Those that win there are then
-    tried together, with more patience if the model looks faster but not with confidence. While
-    it is not faster with confidence, the less certain half is given up.
+    The candidates of each task are ranked in their place first, those of chains after those of
+    their members, with these. Those that win there are then tried together, with more patience if
+    the model looks faster but not with confidence. While it is not faster with confidence, the
+    less certain half is given up.
 
     Parameters
     ----------
@@ -121,9 +122,19 @@ def judge(
     comparison : Comparison or None
         Of the kept plan with the untuned one; None if nothing is kept.
     """
-    candidates = {t.task.key: t.candidates for t in tasks if t.candidates}
-    placed = rank(candidates, build, seconds=seconds)
-    winners = sorted((k for k, p in placed.items() if p.hi < 1), key=lambda k: placed[k].hi)
+    placed: dict[str, Placed] = {}
+    # Whether a chain is computed in bands decides where its members' time goes, so it comes later.
+    for chains in (False, True):
+        candidates = {
+            t.task.key: t.candidates
+            for t in tasks
+            if t.candidates and (t.task.workload.op == "chain") == chains
+        }
+        if candidates:
+            best = {key: p.config for key, p in placed.items()}
+            ranked = rank(candidates, lambda c, best=best: build({**best, **c}), seconds=seconds)
+            placed |= {key: p for key, p in ranked.items() if p.hi < 1}
+    winners = sorted(placed, key=lambda k: placed[k].hi)
     if not winners:
         return {}, None
     untuned = build({})

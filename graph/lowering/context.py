@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from luthier.graph.ir import Node, Value
 from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels, fields
 from luthier.kernels.loops import dense_strides, loop_slots
-from luthier.kernels.spaces import default_config, is_legal
+from luthier.kernels.spaces import default_config, is_legal, usual_error
 from luthier.kernels.workload import Workload
 
 __all__ = ["DTYPES", "SHORT", "Context", "NotNative", "Step", "Storage", "View"]
@@ -76,6 +77,12 @@ class View:
         """The same, `nbytes` further on."""
         return View(self.storage, self.offset + nbytes, self.ld)
 
+    def constant(self) -> np.ndarray:
+        """The bytes of a constant from here on."""
+        if self.storage.array is None:
+            raise TypeError("not a constant")
+        return self.storage.array.reshape(-1).view(np.uint8)[self.offset :]
+
     def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Strides in elements of a value of `shape` that lives here."""
         if not self.ld:
@@ -85,7 +92,10 @@ class View:
 
 @dataclass(slots=True)
 class Step:
-    """One call of a C operator, or of the reference backend (`call` set)."""
+    """One call of a C operator, or of the reference backend (`call` set).
+
+    `tasks` are the keys of the workloads whose configs have a part in it.
+    """
 
     node: Node
     op: str
@@ -94,6 +104,7 @@ class Step:
     config: Mapping[str, Any] | None = None
     rung: str = ""
     workload: Workload | None = None
+    tasks: tuple[str, ...] = ()
     call: Kernel | None = None
     reads: list[View | None] = field(default_factory=list)
     writes: list[View] = field(default_factory=list)
@@ -129,6 +140,9 @@ class Context:
         self.sliceable: set[Value] = set()  # all their readers take a distance between rows
         self.packed = packed
         self.max_error = max_error
+        self.tunable: list[tuple[str, Workload]] = []
+        self.chains: dict[Node, Workload] = {}
+        """The chain that a node is a member of."""
         self.isa = _kernels.ISA_NAMES.index(_best_isa())
 
     # -- values --------------------------------------------------------------------------------
@@ -208,23 +222,43 @@ class Context:
     def emit_tuned(
         self, node: Node, workload: Workload, weights: Value | None, **slots: Any
     ) -> Step:
-        """Append a call of a tunable operator, with the config that `choose` gives.
+        """Append a call of a tunable operator, with the config that is chosen.
 
-        A config from a record may be anything that somebody wrote: one that is not legal here
-        gives way to the untuned one. `weights`, if given, is a constant to be packed; the argument
-        slot is ``w``.
+        `weights`, if given, is a constant to be packed; the argument slot is ``w``.
         """
-        config, rung = self.choose(workload)
-        if config is None or (rung != "default" and not is_legal(config, workload)):
-            config = default_config(workload, max_error=self.max_error)
-            rung = "default"
+        config, rung = self.configure(node.name, workload)
         if weights is not None:
             slots["w"] = self.pack(workload, weights, config)
         slots = {**fields.workload_fields(workload), **fields.config_fields(config), **slots}
         step = self.emit(node, workload.op, **slots)
         step.kernel = fields.kernel_name(workload, config)
         step.config, step.rung, step.workload = config, rung, workload
+        chain = self.chains.get(node)
+        step.tasks = (workload.key, chain.key) if chain else (workload.key,)
         return step
+
+    def configure(self, name: str, workload: Workload) -> tuple[Mapping[str, Any], str]:
+        """The config that `choose` gives, and its rung; `name` is the node's.
+
+        A config from a record may be anything that somebody wrote: one that is not legal here
+        gives way to the untuned one.
+        """
+        self.tunable.append((name, workload))
+        config, rung = self.choose(workload)
+        legal = config is not None and (rung == "default" or is_legal(config, workload))
+        if config is None or not legal or (self.max_error == 0 and usual_error(config)):
+            config = default_config(workload, max_error=self.max_error)
+            rung = "default"
+        return config, rung
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Within this, no algorithm is chosen that adds to the rounding of float32 sums."""
+        allowed, self.max_error = self.max_error, 0.0
+        try:
+            yield
+        finally:
+            self.max_error = allowed
 
     def pack(self, workload: Workload, weights: Value, config: Mapping) -> View:
         """Constant weights in the form that the kernel of `config` reads."""

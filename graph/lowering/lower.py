@@ -10,6 +10,7 @@ from luthier.errors import UnsupportedError
 from luthier.graph import fallback
 from luthier.graph.ir import Graph, Node, Value
 from luthier.graph.lowering import Context, NotNative, Step, Storage, View, rule_for
+from luthier.graph.lowering.chains import ConvChain, emit_chain, find_chains
 from luthier.graph.lowering.context import Choose, nbytes
 from luthier.graph.lowering.conv import place_concat_inputs, reads_pixels
 from luthier.graph.lowering.movement import lower_alias
@@ -66,16 +67,22 @@ def lower(
 
 
 def tunable_workloads(graph: Graph, num_threads: int) -> list[tuple[str, Workload]]:
-    """Name of the node and workload of every step that has a search space, in order."""
+    """Name of the node, or nodes, and workload of everything that has a search space."""
     context = Context(lambda workload: (None, "default"), num_threads, None)
     _emit(graph, context, BACKENDS)
-    return [(s.node.name, s.workload) for s in context.steps if s.workload is not None]
+    return context.tunable
 
 
 def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
     _place(graph, context)
+    banded = _banded(graph, context) if "native" in backends else {}
     missing = []
     for node in graph.nodes:
+        if node in banded:
+            chain, rows, rung = banded[node]
+            if node is chain.nodes[-1]:
+                emit_chain(context, chain, rows, rung)
+            continue
         if not any(math.prod(v.shape) for v in node.outputs):
             continue  # there is nothing to compute
         reasons = []
@@ -98,6 +105,18 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
             context.copy_bytes(_same(value), value, view)
 
 
+def _banded(graph: Graph, context: Context) -> dict[Node, tuple[ConvChain, int, str]]:
+    """Of each node that is computed in bands: its chain, the rows of a band, and the rung."""
+    found: dict[Node, tuple[ConvChain, int, str]] = {}
+    for chain in find_chains(graph, context):
+        config, rung = context.configure(chain.name, chain.workload)
+        if config["rows"]:
+            found |= dict.fromkeys(chain.nodes, (chain, config["rows"], rung))
+        else:
+            context.chains |= dict.fromkeys(chain.nodes, chain.workload)
+    return found
+
+
 def _order(node: Node, backends: Sequence[str]) -> list[str]:
     hint = [b for b in backends if b == node.backend]
     return hint + [b for b in backends if b not in hint]
@@ -110,11 +129,11 @@ def _native(context: Context, node: Node) -> str | None:
         return "no kernel"
     if any(v is not None and v.dtype.hasobject for v in (*node.inputs, *node.outputs)):
         return "strings"
-    steps, views = len(context.steps), len(context.views)
+    steps, views, tunable = len(context.steps), len(context.views), len(context.tunable)
     try:
         rule(context, node)
     except NotNative as reason:
-        del context.steps[steps:]
+        del context.steps[steps:], context.tunable[tunable:]
         while len(context.views) > views:
             context.views.popitem()  # the newest
         return str(reason)

@@ -67,7 +67,7 @@ class _Built:
         for node, seconds in zip(
             self.plan.nodes, self.plan.profile(self.arrays, repeats=1), strict=True
         ):
-            times[node.workload] += seconds
+            times.update(dict.fromkeys(node.tasks, seconds))
         return times
 
 

@@ -101,18 +101,19 @@ def check_untouched(module: ModuleType, build: Build) -> None:
 
 
 def check_golden(module: ModuleType, builds: Sequence[Build]) -> None:
-    """The text before and after one run of the pass is that of the golden file.
-
-    LUTHIER_UPDATE_GOLDEN=1 writes the file instead.
-    """
+    """The text before and after one run of the pass is that of the golden file."""
     parts = []
     for build in builds:
         graph = build()
         before = print_graph(graph)
         module.run(graph)
         parts.append(f"# {build.__name__}: before\n{before}# after\n{print_graph(graph)}")
-    text = "\n".join(parts)
-    path = GOLDEN / f"{pass_name(module)}.txt"
+    compare_golden(pass_name(module), "\n".join(parts))
+
+
+def compare_golden(name: str, text: str) -> None:
+    """The text is that of the golden file; LUTHIER_UPDATE_GOLDEN=1 writes the file instead."""
+    path = GOLDEN / f"{name}.txt"
     if os.environ.get("LUTHIER_UPDATE_GOLDEN") == "1":
         path.write_text(text)
     assert path.exists(), f"{path} is missing: run once with LUTHIER_UPDATE_GOLDEN=1"

@@ -12,6 +12,7 @@ from linear_cases import conv_config, gemm_config
 from luthier.errors import ArgumentError, KernelError
 from luthier.kernels import (
     ACTIVATIONS,
+    Chain,
     Conv2d,
     DepthwiseConv2d,
     Gemm,
@@ -29,6 +30,12 @@ WORKLOADS = [
     Gemm(m=7, n=20, k=33, packed=False, batch=3, **EPILOGUE),
     Conv2d(n=1, c=6, h=7, w=8, k=10, r=3, s=3, pads=(1, 1, 1, 1), groups=2, **EPILOGUE),
     DepthwiseConv2d(n=2, c=21, h=7, w=8, r=3, s=3, strides=(2, 2), **EPILOGUE),
+    Chain(
+        (
+            DepthwiseConv2d(n=1, c=9, h=7, w=8, r=3, s=3, pads=(1, 1, 1, 1), threads=2),
+            Conv2d(n=1, c=9, h=7, w=8, k=10, r=1, s=1, **EPILOGUE),
+        )
+    ),
 ]
 
 

@@ -129,6 +129,32 @@ def test_nothing_is_kept_if_nothing_helps() -> None:
     assert judged({"a": 1.1}, {"a": 0.5}) == ({}, None)
 
 
+def test_chains_are_ranked_after_their_members_and_with_them() -> None:
+    asked: list[tuple[list[str], dict[str, Config]]] = []
+    built: list[dict[str, Config]] = []
+
+    def rank(candidates, build, *, seconds):
+        build({key: c[0] for key, c in candidates.items()})
+        asked.append((list(candidates), built[-1]))
+        return {key: Placed(TUNED, 0.9, 0.8, 1.1 if key == "b" else 0.95) for key in candidates}
+
+    def build(configs: dict[str, Config]) -> Sum:
+        built.append(dict(configs))
+        return Sum({}, configs)
+
+    def faster(tuned, untuned, *, seconds):
+        return Comparison(0.9, 0.8, 0.95, 0.9, 1.0, 7)
+
+    keys = ("chain//a//b", "a", "b")
+    kept, found = judge(reports(keys), build, rank=rank, compare=faster)
+    assert found.hi < 1
+    assert asked == [
+        (["a", "b"], {"a": TUNED, "b": TUNED}),
+        (["chain//a//b"], {"a": TUNED, "chain//a//b": TUNED}),
+    ]
+    assert kept.keys() == {"a", "chain//a//b"}
+
+
 def test_the_outcome_is_remembered(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luthier.tuner.whole_model.kernels_hash", lambda: "k1")
     here = Device("f", "c", "neon")

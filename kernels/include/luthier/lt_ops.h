@@ -67,6 +67,11 @@ enum lt_act {
   I(dh) I(dw) I(ldx) I(ldy)                                                                        \
   I(type) D(x_scale) I(x_zero) D(y_scale) I(y_zero) I(isa) I(threads)
 
+/* Stages, each of which reads what the one before it writes, `rows` output rows of the last one at a time; rows 0: each
+ * stage as a whole, on its own threads. `stages` is an array of slots: for each of `count` stages its kind (enum
+ * lt_stage) and its arguments as for whole maps, without x, y, work and the last one's residual. */
+#define LT_OP_CHAIN(P, I, D) P(x) P(y) P(residual) P(stages) P(work) I(count) I(rows) I(threads)
+
 /* y = act(op(x)), n elements, contiguous float. `op`: enum lt_unary_op. */
 #define LT_OP_UNARY(P, I, D)                                                                       \
   P(x) P(y) I(op) I(n) I(act) D(alpha) D(beta) I(isa) I(threads)
@@ -214,6 +219,7 @@ enum lt_act {
   X(conv2d, CONV2D)                                                                                \
   X(depthwise_conv2d, DEPTHWISE_CONV2D)                                                            \
   X(pool2d, POOL2D)                                                                                \
+  X(chain, CHAIN)                                                                                  \
   X(unary, UNARY)                                                                                  \
   X(binary, BINARY)                                                                                \
   X(copy, COPY)                                                                                    \
@@ -257,6 +263,9 @@ enum lt_conv_algo {
   LT_CONV_WINOGRAD6 = 5,
   LT_CONV_STRASSEN = 6 /* pointwise by seven half-size products, see gemm/strassen.h */
 };
+
+/* Operators that can be stages of a chain. */
+enum lt_stage { LT_STAGE_CONV2D = 0, LT_STAGE_DEPTHWISE_CONV2D, LT_STAGE_COUNT };
 
 enum lt_unary_op {
   LT_UNARY_IDENTITY = 0, /* only the activation */

@@ -121,8 +121,9 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> 
     }
     if any(identity.items() <= result.items() for result in results):
         return
-    flops = sum(t.weight * t.workload.flops for t in extract(model.specialise(feeds), threads))
-    del model  # engines have the machine's memory to themselves
+    tasks = extract(model.specialise(feeds), threads)
+    flops = sum(t.weight * t.workload.flops for t in tasks if t.workload.op != "chain")
+    del model, tasks  # engines have the machine's memory to themselves
     openers: dict[str, Callable[[], Engine]] = {
         "luthier": partial(_open_luthier, path, feeds, threads, args.records or "default")
     }
