@@ -110,7 +110,7 @@ def _banded(graph: Graph, context: Context) -> dict[Node, tuple[ConvChain, int, 
     found: dict[Node, tuple[ConvChain, int, str]] = {}
     for chain in find_chains(graph, context):
         config, rung = context.configure(chain.name, chain.workload)
-        if config["rows"]:
+        if config["rows"] and context.packed is not None:  # bands hold packed weights
             found |= dict.fromkeys(chain.nodes, (chain, config["rows"], rung))
         else:
             context.chains |= dict.fromkeys(chain.nodes, chain.workload)

@@ -153,6 +153,14 @@ def test_a_chain_and_its_members_are_tasks_whether_in_bands_or_not() -> None:
     assert set.union(*shared) == workloads
 
 
+def test_tasks_are_the_same_where_bands_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = optimize(inverted_residual())
+    apart = tunable_workloads(graph, 2)
+    monkeypatch.setattr("luthier.kernels.chain_spaces.default_config", lambda w, t: {"rows": 2})
+    assert chains_of(lower(graph, num_threads=2)) == [3]
+    assert tunable_workloads(graph, 2) == apart
+
+
 def test_the_configs_of_members_are_chosen_as_ever() -> None:
     asked = []
 
