@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,14 +74,14 @@ def gemm(
     a, w = float_array("a", a, (2, 3)), float_array("w", w, (2, 3))
     if a.shape[-1] != w.shape[-2] or (w.ndim == 3 and a.shape[:-2] != w.shape[:-2]):
         raise ArgumentError(f"gemm: a {list(a.shape)} and w {list(w.shape)} do not fit")
-    batch = a.shape[0] if a.ndim == 3 else 1
-    packed = w.ndim == 2
+    batch = len(a) if w.ndim == 3 else 1
+    packed = w.ndim == 2 and config is not None  # else C packs it, on all threads
     name, params = resolve_activation(activation, activation_params)
     workload = Gemm(
-        m=a.shape[-2] * (batch if packed else 1),
+        m=math.prod(a.shape[:-1]) // max(1, batch),
         n=w.shape[-1],
         k=a.shape[-1],
-        batch=1 if packed else batch,
+        batch=batch,
         packed=packed,
         bias=bias is not None,
         residual=residual is not None,

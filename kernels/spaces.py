@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from luthier.errors import ArgumentError
@@ -55,12 +56,17 @@ TILES: dict[str, dict[int, tuple[int, ...]]] = {
 
 UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1,), "scalar": (1,)}
 
+IN_PLACE = (0,)
+"""Values of `ku` for a right-hand side that is read where it is, instead of being packed first."""
+
 WINOGRAD_ERRORS = {"winograd2": 1e-6, "winograd4": 4e-6, "winograd6": 3e-5}
 """What Winograd algorithms err by in layers of up to 512 channels, as `luthier.limits.MAX_ERROR`
 counts it; other algorithms err by up to 2e-6."""
 
 STRASSEN_ERROR = 3e-6
 """The same of `strassen`."""
+
+PAGE = 4096
 
 ALONE_FLOPS = 20_000_000
 """Work of which one thread of several is still worth a try."""
@@ -165,7 +171,8 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     w: Any = workload
     conv = isinstance(w, Conv2d)
     columns = w.k // w.groups if conv else w.n
-    base = next((b for b in _tiled(columns, target) if b.items() <= config.items()), None)
+    plain = not conv and not w.packed
+    base = next((b for b in _tiled(columns, target, plain) if b.items() <= config.items()), None)
     if base is None:
         return False
     if not conv:
@@ -179,7 +186,11 @@ def default_config(
 ) -> Config:
     """The config used for a workload that was never tuned: the best by a simple cost model of
     those that err by no more than `max_error`."""
-    target = target or native_target()
+    return dict(_default(workload, target or native_target(), max_error))
+
+
+@lru_cache(maxsize=4096)
+def _default(workload: Any, target: Target, max_error: float) -> Config:
     if isinstance(workload, Chain):
         return chain_spaces.default_config(workload, target)
     if isinstance(workload, DepthwiseConv2d):
@@ -285,11 +296,11 @@ def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Con
             for base in _tiled(workload.k // workload.groups, target):
                 yield from _conv_blocks(workload, target, algo, base)
     else:
-        for base in _tiled(workload.n, target):
+        for base in _tiled(workload.n, target, not workload.packed):
             yield from _gemm_blocks(workload, target, base, max_error)
 
 
-def _tiled(columns: int, target: Target) -> Iterator[Config]:
+def _tiled(columns: int, target: Target, plain: bool = False) -> Iterator[Config]:
     """Instruction sets, register tiles and unrolls that are not wider than the columns need."""
     for isa in _isas(target):
         lanes = _kernels.isa_lanes(isa)
@@ -297,7 +308,7 @@ def _tiled(columns: int, target: Target) -> Iterator[Config]:
         for nv, rows in TILES[isa].items():
             if nv > vectors:
                 continue
-            for mr, ku in itertools.product(rows, UNROLLS[isa]):
+            for mr, ku in itertools.product(rows, (*(IN_PLACE if plain else ()), *UNROLLS[isa])):
                 for prefetch in (0, 512) if ku > 1 else (0,):
                     yield {"isa": isa, "mr": mr, "nv": nv, "ku": ku, "prefetch": prefetch}
 
@@ -351,11 +362,11 @@ def _gemm_blocks(w: Gemm, target: Target, base: Config, max_error: float) -> Ite
                 blocks = {"mc": mc, "nc": w.n, "kc": w.k, **common, "strassen": 1}
                 yield {**base, **blocks, "split_n": 0, "threads": threads}
     for threads, split_n in _splits(w):
-        for kc in _upto((256, 512), w.k):
-            fit = [b for b in (48, 192) if b < w.m and b * kc * 4 <= _l2(target)]
+        for kc in _upto((256, 512) if base["ku"] else (16,), w.k):
+            fit = [b for b in (48, 192) if base["ku"] and b < w.m and b * kc * 4 <= _l2(target)]
             for mc in [*fit, max(1, w.m)]:
                 for nc in _upto(tuple(b for b in (128, 512) if width <= b), w.n):
-                    for pack_a in (0, 1):
+                    for pack_a in (0, 1) if base["ku"] else (0,):
                         if threads > 1 and -(-w.m // mc) * -(-w.n // nc) * w.batch < 2:
                             continue
                         blocks = {"mc": mc, "nc": nc, "kc": kc, **common, "pack_a": pack_a}
@@ -443,8 +454,12 @@ def _analytic(w: Any, target: Target, max_error: float) -> Iterator[Config]:
                     mc, split_n = _default_rows(w.m, w.k, mr, _l2(target), threads, w.batch)
                     nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
                     blocks = {"mc": mc, "nc": max(1, nc), "kc": max(1, w.k), "pack_a": 0}
-                    rest = {"split_n": split_n, "threads": threads}
-                    yield {**base, **blocks, "strassen": 0, **rest}
+                    rest = {"strassen": 0, "split_n": split_n, "threads": threads}
+                    yield {**base, **blocks, **rest}
+                    if not w.packed:
+                        if 4 * w.n > PAGE and w.m <= 8:
+                            blocks["kc"] = min(16, blocks["kc"])  # few pages at a time
+                        yield {**base, "ku": 0, **blocks, **rest}
 
 
 def _analytic_conv_blocks(
@@ -509,6 +524,9 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
     if isinstance(w, Gemm):
         columns, k, rows, lines = w.n, w.k, w.m, w.batch
         stride, extra, weights = 4 * w.k, 0.0, 0
+        if not w.packed:
+            # Packing reads and writes; in place, the rows of w are farther apart.
+            extra = w.batch * k * columns * (0.4 if config["ku"] else 0.03 * rows / lanes)
     elif winograd_tile(config):
         columns, k = w.k // w.groups, w.c // w.groups
         places, tiles = (winograd_tile(config) + 2) ** 2, _winograd_tiles(w, config["algo"])

@@ -41,6 +41,36 @@ def test_every_tile(isa, side):
             assert_exact(workload, config, side=side)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("side", SIDES)
+def test_every_tile_in_place(isa, side):
+    for mr, nv in {(mr, nv) for mr, nv, _ in gemm_variants(isa)}:
+        config = gemm_config(isa, mr=mr, nv=nv, ku=0)
+        for columns in (nv * lanes(isa), (2 * nv - 1) * lanes(isa), (nv - 1) * lanes(isa) + 3):
+            workload = Gemm(m=mr, n=columns, k=11, packed=False, **FULL)
+            assert_exact(workload, config, side=side)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_blocks_in_place(isa):
+    for seed, (tail, batch, threads, kc) in enumerate(
+        itertools.product((0, 5), (1, 3), (1, 2), (4, 7, 100))
+    ):
+        workload = Gemm(
+            m=7, n=4 * lanes(isa) + tail, k=23, batch=batch, packed=False, threads=threads, **FULL
+        )
+        for nc, split_n in ((lanes(isa), 1), (100, 0)):
+            knobs = {"nc": nc, "kc": kc, "split_n": split_n, "threads": threads, "mc": 4}
+            config = gemm_config(isa, ku=0, nv=2, **knobs)
+            assert_exact(workload, config, seed, gaps=(seed % 3, seed % 4, seed % 5))
+
+
+def test_only_rows_are_read_in_place():
+    workload = Gemm(m=3, n=lanes(ISAS[-1]), k=4)
+    with pytest.raises(KernelError):
+        compute(workload, gemm_config(ISAS[-1], ku=0), make_inputs(workload))
+
+
 def around(v: int) -> list[int]:
     return [0, 1, v - 1, v, v + 1, 2 * v + 3, 37]
 

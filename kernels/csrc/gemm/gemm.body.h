@@ -24,9 +24,10 @@ LT_INLINE void lt_gemm_finish(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_M
   }
 }
 
-LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const int KU) {
+LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const int UNROLL) {
   vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV];
-  const int last = NV - 1;
+  const int last = NV - 1, KU = UNROLL > 0 ? UNROLL : 1;
+  const int64_t ldb = UNROLL > 0 ? NV * LT_VL : t->ldb;
   const int64_t tail = t->tail, lda = t->lda, prefetch = t->prefetch;
 
   if (!t->from) {
@@ -69,7 +70,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
         for (int i = 0; i < LT_AK; i++) {
           vf bv[LT_GEMM_MAX_NV];
 #pragma GCC unroll 4
-          for (int j = 0; j < NV; j++) bv[j] = vf_load(b + ((u * LT_AK + i) * NV + j) * LT_VL);
+          for (int j = 0; j < NV; j++) bv[j] = vf_load(b + (u * LT_AK + i) * ldb + j * LT_VL);
 #pragma GCC unroll 14
           for (int m = 0; m < MR; m++) {
             va a = LT_AK > 1 ? rows[m] : va_load(row[m / 3] + (m % 3) * lda + u);
@@ -78,7 +79,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
           }
         }
       }
-      b += KU * LT_AK * NV * LT_VL;
+      b += KU * LT_AK * ldb;
 #pragma GCC unroll 14
       for (int m = 0; m < MR; m += 3) row[m / 3] += KU * LT_AK;
     }
@@ -92,7 +93,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
 #pragma GCC unroll 4
         for (int j = 0; j < NV; j++) acc[m][j] = vf_fma(bv[j], a, acc[m][j]);
       }
-      b += NV * LT_VL;
+      b += ldb;
 #pragma GCC unroll 14
       for (int m = 0; m < MR; m += 3) row[m / 3]++;
     }
@@ -134,7 +135,7 @@ LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
   static const lt_gemm_fn table[LT_GEMM_MAX_MR + 1][LT_GEMM_MAX_NV + 1][5] = {
 #define LT_ENTRY(MR, NV, KU) [MR][NV][KU] = gemm_##MR##_##NV##_##KU,
       LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
-  if (mr < 1 || mr > LT_GEMM_MAX_MR || nv < 1 || nv > LT_GEMM_MAX_NV || ku < 1 || ku > 4) return 0;
+  if (mr < 1 || mr > LT_GEMM_MAX_MR || nv < 1 || nv > LT_GEMM_MAX_NV || ku < 0 || ku > 4) return 0;
   return table[mr][nv][ku];
 }
 

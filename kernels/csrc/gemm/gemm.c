@@ -71,9 +71,12 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
   const lt_act_fn post = last && !rhs->epilogue.hard_swish ? rhs->epilogue.post : 0;
   for (int64_t n = n0; n < n1; n += panel) {
     const int64_t cols = min64(panel, rhs->n - n), nv = ceil_div(cols, lanes);
-    const lt_gemm_fn low_fn = kernels[rhs->isa](low, nv, rhs->ku);
-    const lt_gemm_fn more_fn = more ? kernels[rhs->isa](low + 1, nv, rhs->ku) : 0;
-    t.b = rhs->w + n * rhs->k + k0 * nv * lanes;
+    const int in_place = rhs->ku == 0 && cols % lanes == 0;
+    const int64_t ku = in_place ? 0 : max64(1, rhs->ku);
+    const lt_gemm_fn low_fn = kernels[rhs->isa](low, nv, ku);
+    const lt_gemm_fn more_fn = more ? kernels[rhs->isa](low + 1, nv, ku) : 0;
+    t.b = in_place ? rhs->rows + k0 * rhs->ldw + n : rhs->w + (rhs->ku ? n * rhs->k : 0) + k0 * nv * lanes;
+    t.ldb = rhs->ldw;
     t.tail = cols - (nv - 1) * lanes;
     t.bias = last && rhs->bias ? rhs->bias + n : 0;
     for (int64_t i = 0, r = 0; i < tiles; i++) {
@@ -113,7 +116,8 @@ typedef struct {
   lt_rhs rhs;
   int64_t m_blocks, n_blocks, nc; /* blocks of one matrix; nc is a multiple of the panel */
   int64_t threads;
-  int64_t rhs_floats;  /* room for a packed right-hand side */
+  int64_t packed_n;    /* columns to be packed, the last ones */
+  int64_t rhs_floats;  /* room for them */
   int64_t rhs_count;   /* as many of them: one per thread when batched, else one */
   int64_t pack_floats; /* per-thread room for packed rows, or of strassen, which follows */
 } gemm_job;
@@ -152,7 +156,14 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   job->m_blocks = ceil_div(g->m, g->mc);
   job->n_blocks = g->n ? ceil_div(g->n, job->nc) : 0;
   job->threads = min64(g->threads, LT_MAX_THREADS);
-  job->rhs_floats = g->w_packed ? 0 : lt_packed_size(job->rhs.lanes, g->k, g->n);
+  if (g->ku == 0) {
+    if (g->w_packed || g->w_ns != 1) return LT_BAD_ARGUMENT;
+    job->rhs.ldw = g->w_ks;
+    job->packed_n = g->n % job->rhs.lanes ? g->n % panel : 0;
+  } else {
+    job->packed_n = g->w_packed ? 0 : g->n;
+  }
+  job->rhs_floats = lt_packed_size(job->rhs.lanes, g->k, job->packed_n);
   job->rhs_count = rhs_per_thread(g) ? job->threads : 1;
   job->pack_floats = g->pack_a ? min64(g->mc, g->m) * odd_lines(min64(g->kc, g->k)) : 0;
   if (g->strassen) {
@@ -204,6 +215,7 @@ static void gemm_block_task(void *context, int64_t index, int thread) {
   const int64_t per = job->m_blocks * job->n_blocks, b = index / per, i = index % per;
   lt_rhs rhs = job->rhs;
   rhs.w = job->g->w_packed ? (const float *)job->g->w + b * job->g->stride_w : (const float *)job->g->work;
+  rhs.rows = (const float *)job->g->w + b * job->g->stride_w;
   if (job->g->split_n) {
     gemm_one_block(job, &rhs, b, i % job->m_blocks, i / job->m_blocks, thread);
   } else {
@@ -211,15 +223,22 @@ static void gemm_block_task(void *context, int64_t index, int thread) {
   }
 }
 
+static int64_t packed_panels(const gemm_job *job) { return ceil_div(job->packed_n, job->g->nv * job->rhs.lanes); }
+
+static void pack_panel(const gemm_job *job, const float *w, float *packed, int64_t panel) {
+  const lt_gemm_args *g = job->g;
+  w += (g->n - job->packed_n) * g->w_ns;
+  lt_pack_panels(packed, w, g->k, job->packed_n, g->w_ks, g->w_ns, g->nv * job->rhs.lanes, job->rhs.lanes, panel);
+}
+
 static void gemm_batch_task(void *context, int64_t b, int thread) {
   const gemm_job *job = context;
   const lt_gemm_args *g = job->g;
-  const int64_t nr = g->nv * job->rhs.lanes, panels = ceil_div(g->n, nr);
   float *w = (float *)g->work + thread * job->rhs_floats;
-  for (int64_t p = 0; p < panels; p++)
-    lt_pack_panels(w, (const float *)g->w + b * g->stride_w, g->k, g->n, g->w_ks, g->w_ns, nr, job->rhs.lanes, p);
   lt_rhs rhs = job->rhs;
   rhs.w = w;
+  rhs.rows = (const float *)g->w + b * g->stride_w;
+  for (int64_t p = 0; p < packed_panels(job); p++) pack_panel(job, rhs.rows, w, p);
   for (int64_t mb = 0; mb < job->m_blocks; mb++)
     for (int64_t nb = 0; nb < job->n_blocks; nb++) gemm_one_block(job, &rhs, b, mb, nb, thread);
 }
@@ -227,8 +246,7 @@ static void gemm_batch_task(void *context, int64_t b, int thread) {
 static void gemm_pack_task(void *context, int64_t panel, int thread) {
   (void)thread;
   const gemm_job *job = context;
-  const lt_gemm_args *g = job->g;
-  lt_pack_panels(g->work, g->w, g->k, g->n, g->w_ks, g->w_ns, g->nv * job->rhs.lanes, job->rhs.lanes, panel);
+  pack_panel(job, job->g->w, job->g->work, panel);
 }
 
 int lt_gemm_run(const void *args) {
@@ -243,7 +261,7 @@ int lt_gemm_run(const void *args) {
     lt_parallel_for(job.threads, g->batch, gemm_batch_task, &job);
     return LT_OK;
   }
-  if (!g->w_packed) lt_parallel_for(job.threads, ceil_div(g->n, g->nv * job.rhs.lanes), gemm_pack_task, &job);
+  if (job.packed_n) lt_parallel_for(job.threads, packed_panels(&job), gemm_pack_task, &job);
   lt_parallel_for(job.threads, g->batch * job.m_blocks * job.n_blocks, gemm_block_task, &job);
   return LT_OK;
 }

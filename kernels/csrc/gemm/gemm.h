@@ -16,6 +16,7 @@ typedef struct {
   const int64_t *seg; /* offsets from a */
   int64_t nseg, kseg;
   const float *b;
+  int64_t ldb; /* KU = 0: distance between rows of b, which is no panel then but B itself */
   float *c;
   int64_t ldc, cvs;  /* distances between rows, and between vectors of a row */
   const float *from; /* partial sums to go on from, such as c itself; null for none */
@@ -31,7 +32,8 @@ typedef struct {
 
 typedef void (*lt_gemm_fn)(const lt_tile *tile);
 
-/* The micro-kernel of mr rows and nv vectors with k unrolled ku times, or null. */
+/* The micro-kernel of mr rows and nv vectors with k unrolled ku times, or null. ku = 0: not unrolled, B read in place.
+ */
 lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku);
 
 /* Apply an activation to rows x cols floats in place. */
@@ -52,6 +54,8 @@ typedef struct {
   int64_t isa, lanes, mr, nv, ku, prefetch;
   int64_t n, k;      /* columns, and all of K */
   const float *w;    /* packed panels */
+  const float *rows; /* ku = 0: B itself, rows ldw apart; only a last panel of partial vectors is packed */
+  int64_t ldw;
   const float *bias; /* null for none */
   int64_t act;
   float alpha, beta;

@@ -1,4 +1,4 @@
-/* The register tiles: X(MR, NV, KU) is MR rows by NV vectors, with KU steps of k unrolled. Every MR up to the largest is
+/* The register tiles: X(MR, NV, KU) is MR rows by NV vectors, with KU steps of k unrolled (0: one, B read in place). Every MR up to the largest is
  * there so that rows can be split evenly and no tail is slow. Registers: MR NV accumulators, NV of B, and one of A
  * (NEON: MR of A, each of four k). */
 #ifndef LT_GEMM_VARIANTS_H
@@ -11,17 +11,20 @@
 #define LT_MR_1_14(X, NV, KU) LT_MR_1_12(X, NV, KU) X(13, NV, KU) X(14, NV, KU)
 
 #define LT_GEMM_VARIANTS_avx512(X)                                                                  \
+  LT_MR_1_14(X, 1, 0) LT_MR_1_14(X, 2, 0) LT_MR_1_9(X, 3, 0) LT_MR_1_6(X, 4, 0)                     \
   LT_MR_1_14(X, 1, 1) LT_MR_1_14(X, 2, 1) LT_MR_1_9(X, 3, 1) LT_MR_1_6(X, 4, 1)                     \
   LT_MR_1_14(X, 1, 4) LT_MR_1_14(X, 2, 4) LT_MR_1_9(X, 3, 4) LT_MR_1_6(X, 4, 4)
 
 #define LT_GEMM_VARIANTS_avx2(X)                                                                    \
+  LT_MR_1_12(X, 1, 0) LT_MR_1_6(X, 2, 0) LT_MR_1_4(X, 3, 0)                                         \
   LT_MR_1_12(X, 1, 1) LT_MR_1_6(X, 2, 1) LT_MR_1_4(X, 3, 1)                                         \
   LT_MR_1_12(X, 1, 4) LT_MR_1_6(X, 2, 4) LT_MR_1_4(X, 3, 4)
 
 /* A k step of NEON is four k already: unrolled twice, GCC 12 moves vectors about. */
 #define LT_GEMM_VARIANTS_neon(X) \
+  LT_MR_1_9(X, 1, 0) LT_MR_1_9(X, 2, 0) LT_MR_1_6(X, 3, 0) X(7, 3, 0) LT_MR_1_4(X, 4, 0) X(5, 4, 0) \
   LT_MR_1_9(X, 1, 1) LT_MR_1_9(X, 2, 1) LT_MR_1_6(X, 3, 1) X(7, 3, 1) LT_MR_1_4(X, 4, 1) X(5, 4, 1)
 
-#define LT_GEMM_VARIANTS_scalar(X) LT_MR_1_6(X, 1, 1) LT_MR_1_6(X, 2, 1)
+#define LT_GEMM_VARIANTS_scalar(X) LT_MR_1_6(X, 1, 0) LT_MR_1_6(X, 2, 0) LT_MR_1_6(X, 1, 1) LT_MR_1_6(X, 2, 1)
 
 #endif
