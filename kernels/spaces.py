@@ -186,13 +186,14 @@ def default_config(
 ) -> Config:
     """The config used for a workload that was never tuned: the best by a simple cost model of
     those that err by no more than `max_error`."""
-    return dict(_default(workload, target or native_target(), max_error))
+    target = target or native_target()
+    if isinstance(workload, Chain):
+        return chain_spaces.default_config(workload, target)
+    return dict(_default(workload, target, max_error))
 
 
 @lru_cache(maxsize=4096)
 def _default(workload: Any, target: Target, max_error: float) -> Config:
-    if isinstance(workload, Chain):
-        return chain_spaces.default_config(workload, target)
     if isinstance(workload, DepthwiseConv2d):
         return _default_depthwise(workload, target)
     if isinstance(workload, Quantised):
