@@ -12,7 +12,7 @@ from luthier.onnx_frontend.quantize.params import QParams, activation_params
 from luthier.onnx_frontend.quantize.prepare import prepare
 from luthier.onnx_frontend.quantize.save import save
 from luthier.onnx_frontend.quantize.select import PASSING, Selection, select
-from luthier.onnx_frontend.quantize.write import FORMATS, Quantized, write
+from luthier.onnx_frontend.quantize.write import FORMATS, Quantized, quantize_alone, write
 
 __all__ = [
     "FORMATS",
@@ -25,6 +25,7 @@ __all__ = [
     "equalize",
     "error_probes",
     "prepare",
+    "quantize_alone",
     "save",
     "select",
     "shift_biases",

@@ -28,7 +28,7 @@ from luthier.onnx_frontend.quantize.select import (
     weights_axis,
 )
 
-__all__ = ["FORMATS", "LinearWeights", "Quantized", "linear_weights", "write"]
+__all__ = ["FORMATS", "LinearWeights", "Quantized", "linear_weights", "quantize_alone", "write"]
 
 FORMATS = ("qdq", "qoperator")
 
@@ -151,6 +151,28 @@ def write(
     return writer.finish()
 
 
+def quantize_alone(
+    editor: Editor,
+    selection: Selection,
+    params: Mapping[str, QParams],
+    *,
+    per_channel: bool = True,
+) -> Quantized:
+    """The float model with a twin beside each chosen node that is quantised, on float inputs.
+
+    So the twins show the noise of each layer by itself. Parameters are those of `write`; ``real``
+    of the result holds the twins' tensors. Nodes that only move numbers have no twin.
+    """
+    writer = _Writer(editor, selection, params, per_channel, "qdq")
+    twins = {}
+    for node in editor.nodes:
+        writer.float(node)
+        if node.name in selection.nodes and node.op_type not in PASSING:
+            result = selection.nodes[node.name]
+            twins[result] = writer.alone(node, result)
+    return Quantized(writer.out, twins)
+
+
 class _Writer:
     def __init__(
         self,
@@ -219,6 +241,29 @@ class _Writer:
 
     def between(self, node: NodeProto, results: list[str]) -> None:
         """DequantizeLinear, the node itself, QuantizeLinear."""
+        twin = self.on_real_inputs(node)
+        for i, name in enumerate(node.output):
+            if name in self.kept:
+                twin.output[i] = self.out.fresh(f"{name}_raw")
+        self.emit(twin)
+        for raw, name in zip((n for n in twin.output if n), results, strict=True):
+            self.quantize(raw, name)
+
+    def alone(self, node: NodeProto, result: str) -> str:
+        """A twin of `node` that stands for `result`; returns the name of its real tensor."""
+        twin = self.on_real_inputs(node)
+        twin.name = twin.output[0] = self.out.fresh(f"{result}_alone")
+        self.emit(twin)
+        names = [self.out.fresh(f"{twin.name}_{end}") for end in ("quantized", "dequantized")]
+        params = self.params_of(result)
+        for op, x, y in zip(
+            ("QuantizeLinear", "DequantizeLinear"), (twin.name, names[0]), names, strict=True
+        ):
+            self.emit(helper.make_node(op, [x, *params], [y], y))
+        return names[1]
+
+    def on_real_inputs(self, node: NodeProto) -> NodeProto:
+        """A copy of `node` whose inputs have been through DequantizeLinear."""
         twin = NodeProto()
         twin.CopyFrom(node)
         if node.op_type in LINEAR:
@@ -227,12 +272,7 @@ class _Writer:
         else:
             for i in range(len(node.input) if node.op_type in POINTWISE else 1):
                 twin.input[i] = self.real_name(node.input[i])
-        for i, name in enumerate(node.output):
-            if name in self.kept:
-                twin.output[i] = self.out.fresh(f"{name}_raw")
-        self.emit(twin)
-        for raw, name in zip((n for n in twin.output if n), results, strict=True):
-            self.quantize(raw, name)
+        return twin
 
     def passing(self, node: NodeProto, results: list[str]) -> None:
         """The same operator on stored numbers."""

@@ -73,6 +73,8 @@ def test_both_runtimes_agree(
     assert 0 < drops["logits"] < 0.05 and {o.metric for o in outcome.outputs} == {"relative error"}
     assert [n.node for n in outcome.layers][:4] == ["Conv_c1", "Conv_c2", "Conv_c3", "Add_a3"]
     assert all(n.snr_db is not None and n.snr_db > 20 for n in outcome.layers)
+    assert outcome.layers[0].own_snr_db == pytest.approx(outcome.layers[0].snr_db)
+    assert np.mean([n.own_snr_db - n.snr_db for n in outcome.layers]) > 2
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -107,6 +109,7 @@ def test_tensors_in_many_runs(network: Path, monkeypatch: pytest.MonkeyPatch) ->
         "ranges",
         "histograms",
         "layers",
+        "layers alone",
         "outputs",
     ]
     assert {total for stage, _, total in stages if stage == "ranges"} != {12}

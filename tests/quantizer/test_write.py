@@ -14,6 +14,7 @@ from luthier.onnx_frontend.quantize import (
     Quantized,
     activation_params,
     prepare,
+    quantize_alone,
     select,
     write,
 )
@@ -90,6 +91,33 @@ def test_qoperator(small: onnx.ModelProto) -> None:
         "f_quantized = Flatten(g_quantized)",
         f"y_quantized = QLinearMatMul(f_quantized, {g}, {m}, {y})",
         f"y = DequantizeLinear(y_quantized, {y})",
+    ]
+
+
+def test_layers_alone() -> None:
+    """Each layer has a quantised twin on float inputs; the float model is all there."""
+    weights = {"w": floats(4, 4, 1, 1)}
+    nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Add", "r x", "y")]
+    editor = prepare(model(nodes, weights, IMAGE, MAPS).SerializeToString())
+    chosen = select(editor)
+    params = {n: activation_params(-1, 3, np.dtype(np.uint8)) for n in chosen.calibrated()}
+    done = quantize_alone(editor, chosen, params)
+    assert done.real == {"r": "r_alone_dequantized", "y": "y_alone_dequantized"}
+    assert text(done) == [
+        "c = Conv(x, w)",
+        "x_quantized = QuantizeLinear(x, x_scale, x_zero_point)",
+        "x_dequantized = DequantizeLinear(x_quantized, x_scale, x_zero_point)",
+        "w_dequantized = DequantizeLinear(w_quantized, w_scale, w_zero_point)",
+        "r_alone = Conv(x_dequantized, w_dequantized)",
+        "r_alone_quantized = QuantizeLinear(r_alone, r_scale, r_zero_point)",
+        "r_alone_dequantized = DequantizeLinear(r_alone_quantized, r_scale, r_zero_point)",
+        "r = Relu(c)",
+        "y = Add(r, x)",
+        "r_quantized = QuantizeLinear(r, r_scale, r_zero_point)",
+        "r_dequantized = DequantizeLinear(r_quantized, r_scale, r_zero_point)",
+        "y_alone = Add(r_dequantized, x_dequantized)",
+        "y_alone_quantized = QuantizeLinear(y_alone, y_scale, y_zero_point)",
+        "y_alone_dequantized = DequantizeLinear(y_alone_quantized, y_scale, y_zero_point)",
     ]
 
 

@@ -91,8 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         metavar="D",
         type=float,
-        help="leave layers in float, the noisiest first, until the outputs keep within D: 1 -"
-        " top-1 agreement for classifiers with 10 held-out samples, else the relative error",
+        help="leave layers in float, those of most noise of their own first, until the outputs keep"
+        " within D: 1 - top-1 agreement for classifiers with 10 held-out samples, else the"
+        " relative error",
     )
     parser.add_argument(
         "--equalize", action="store_true", help="equalise channels of neighbouring convolutions"
@@ -170,8 +171,8 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
 def _print(outcome: Outcome) -> None:
     if outcome.layers:
         common.print_table(
-            ["layer", "op", "SNR dB", "added noise"],
-            [(n.node, n.op, _decibels(n.snr_db), f"{n.added:.2e}") for n in outcome.layers],
+            ["layer", "op", "SNR dB", "alone dB"],
+            [(n.node, n.op, _decibels(n.snr_db), _decibels(n.own_snr_db)) for n in outcome.layers],
         )
     where = "held out" if outcome.disjoint else "the same"
     print(f"{outcome.calibrated} samples to calibrate, {outcome.held_out} {where} to judge by")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from luthier.errors import ArgumentError, UnsupportedError
 from luthier.model import Model
 from luthier.onnx_frontend import quantize as models
 from luthier.quantizer.calibrate import calibrate, mean_errors
-from luthier.quantizer.evaluate import Noise, OutputError, layer_noise, output_errors
+from luthier.quantizer.evaluate import OutputError, layer_noise, output_errors
 from luthier.quantizer.execute import Progress
 from luthier.quantizer.histogram import METHODS, PERCENTILE
 from luthier.quantizer.samples import Pixels, Samples, open_samples
@@ -37,15 +38,15 @@ class LayerNoise:
         The float tensor that it stands for.
     snr_db : float or None
         Signal-to-noise ratio of that tensor on held-out samples; None if it is exact.
-    added : float
-        Noise over signal at the output, less that at the noisiest input.
+    own_snr_db : float or None
+        The same if this layer alone were quantised: how much noise is its own.
     """
 
     node: str
     op: str
     output: str
     snr_db: float | None
-    added: float
+    own_snr_db: float | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def quantize(
     exclude : collection of str
         Names of nodes that stay float.
     max_drop : float, optional
-        Leave layers in float, the noisiest first, until no output's drop is larger.
+        Leave layers in float, those of most noise of their own first, until no output's drop is
+        larger.
     equalize : bool
         Equalise the channels of neighbouring convolutions first.
     bias_correction : bool
@@ -225,14 +227,24 @@ def quantize(
         )
 
     def noise_of(left: Collection[str]) -> list[LayerNoise]:
-        found = layer_noise(
-            uncorrected, make(left), judged, num_threads=num_threads, progress=progress
+        selection = models.select(editor, {*exclude, *left})
+        alone = models.quantize_alone(editor, selection, by_tensor, per_channel=per_channel)
+        noise, own = (
+            layer_noise(
+                uncorrected, made, judged, num_threads=num_threads, stage=stage, progress=progress
+            )
+            for made, stage in ((make(left), "layers"), (alone, "layers alone"))
         )
-        return _layers(editor, models.select(editor, {*exclude, *left}), found)
+        ops = {node.name: node.op_type for node in editor.nodes}
+        return [
+            LayerNoise(name, ops[name], output, noise[output].decibels, own[output].decibels)
+            for name, output in selection.nodes.items()
+            if ops[name] not in models.PASSING
+        ]
 
     layers, outputs, left = noise_of(()), judge(()), list[str]()
     if max_drop is not None and max(o.drop for o in outputs) > max_drop:
-        ranked = [n.node for n in sorted(layers, key=lambda n: n.added, reverse=True)]
+        ranked = [n.node for n in sorted(layers, key=_own_snr)]
         left, outputs = _leave_float(ranked, judge, max_drop)
         layers = noise_of(left) if len(left) < len(ranked) else []
     size = models.save(make(left, format).editor, target)
@@ -253,19 +265,8 @@ def _split(found: Samples, limit: int | None) -> tuple[Samples, Samples]:
     return found.pick(kept), found.pick(spread[HELD_OUT - 1 :: HELD_OUT])
 
 
-def _layers(
-    editor: models.Editor, selection: models.Selection, noise: dict[str, Noise]
-) -> list[LayerNoise]:
-    """The quantised layers that compute something, with their noise."""
-    layers = []
-    for node in editor.nodes:
-        if node.name in selection.nodes and node.op_type not in models.PASSING:
-            output = selection.nodes[node.name]
-            before = max((noise[n].ratio for n in node.input if n in noise), default=0.0)
-            found = noise[output]
-            added = found.ratio - before
-            layers.append(LayerNoise(node.name, node.op_type, output, found.decibels, added))
-    return layers
+def _own_snr(layer: LayerNoise) -> float:
+    return math.inf if layer.own_snr_db is None else layer.own_snr_db
 
 
 def _leave_float(

@@ -75,6 +75,7 @@ def layer_noise(
     quantized: Quantized,
     samples: Samples,
     *,
+    stage: str,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Noise]:
@@ -85,9 +86,11 @@ def layer_noise(
     editor : Editor
         The float model that was quantised.
     quantized : Quantized
-        In the form ``"qdq"``.
+        In the form ``"qdq"``, or of `quantize_alone`.
     samples : Samples
         Other ones than those of calibration.
+    stage : str
+        For `progress`.
     """
     tensors = {n: n for n in quantized.real if n not in editor.constants}
     found = {name: Noise() for name in tensors}
@@ -96,7 +99,7 @@ def layer_noise(
         samples,
         lambda name, arrays: found[name].add(*arrays),
         num_threads=num_threads,
-        stage="layers",
+        stage=stage,
         progress=progress,
     )
     return found
