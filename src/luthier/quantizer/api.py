@@ -202,7 +202,7 @@ def quantize(
         num_threads=num_threads,
         progress=progress,
     )
-    uncorrected = editor.copy()
+    errors: dict[str, np.ndarray] = {}
     if bias_correction:
         errors = mean_errors(
             editor,
@@ -213,13 +213,12 @@ def quantize(
             num_threads=num_threads,
             progress=progress,
         )
-        models.shift_biases(editor, errors)
-
     by_tensor = {name: params[root] for name, root in chosen.tensors.items()}
 
     def make(left: Collection[str], form: str = "qdq") -> models.Quantized:
-        selection = models.select(editor, {*exclude, *left})
-        return models.write(editor, selection, by_tensor, per_channel=per_channel, form=form)
+        selection, corrected = models.select(editor, {*exclude, *left}), editor.copy()
+        models.shift_biases(corrected, {n: e for n, e in errors.items() if n in selection.nodes})
+        return models.write(corrected, selection, by_tensor, per_channel=per_channel, form=form)
 
     def judge(left: Collection[str]) -> list[OutputError]:
         return output_errors(
@@ -231,7 +230,7 @@ def quantize(
         alone = models.quantize_alone(editor, selection, by_tensor, per_channel=per_channel)
         noise, own = (
             layer_noise(
-                uncorrected, made, judged, num_threads=num_threads, stage=stage, progress=progress
+                editor, made, judged, num_threads=num_threads, stage=stage, progress=progress
             )
             for made, stage in ((make(left), "layers"), (alone, "layers alone"))
         )
