@@ -1,6 +1,5 @@
-/* NHWC depthwise convolution on bytes: output rows are tasks. Register tiles read the image in place, or a small copy
- * of their input where it reaches over an edge or has to be made unsigned; any other window is computed pixel by pixel.
- */
+/* NHWC depthwise convolution on bytes: output rows are tasks. Register tiles read the image through a pointer for each
+ * input pixel, which is to a pixel of zero points outside the image; any other window is computed pixel by pixel. */
 #include <stddef.h>
 #include <string.h>
 
@@ -34,6 +33,8 @@ typedef struct {
   int64_t tiles, low, more; /* of a row: `more` of its tiles have low + 1 pixels, the others low */
   lt_qdw_tile_fn *low_kernel, *more_kernel;
   int64_t block_bytes; /* of weights */
+  const lt_qdw_block *blocks;
+  const uint8_t *padding; /* a pixel of zero points */
   int64_t rows_per_task;
 } qdw_job;
 
@@ -101,9 +102,11 @@ static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {
               .y_zero = (int32_t)d->y_zero},
       .tile = {.kh = d->kh,
                .ldy = d->ldy,
+               .last = d->c - LT_QDW_BLOCK,
                .hi = (float)(d->y_max - d->y_zero),
                .y_zero = (int32_t)d->y_zero,
                .y_min = (int32_t)d->y_min,
+               .flip = flip,
                .y_signed = d->y_type == LT_I8},
       .sum = {.a_ratio = d->r_first ? other : own,
               .b_ratio = d->r_first ? own : other,
@@ -118,92 +121,82 @@ static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {
   return LT_OK;
 }
 
-/* For tiles: where their sums start, an int32 a channel. */
+static int64_t count_blocks(const lt_qdepthwise_conv2d_args *d) { return ceil_div(d->c, LT_QDW_BLOCK); }
+
+/* For tiles: the parameters of all blocks, and a pixel of padding. */
 int64_t lt_qdepthwise_conv2d_work(const void *args) {
   const lt_qdepthwise_conv2d_args *d = args;
-  return d->special && d->c > 0 && d->c <= INT32_MAX ? d->c * (int64_t)sizeof(int32_t) : 0;
+  if (!d->special || d->c < 1 || d->c > INT32_MAX) return 0;
+  return count_blocks(d) * (int64_t)sizeof(lt_qdw_block) + d->c;
 }
 
-/* Weights begin with their sums. */
-static void start_sums(const lt_qdepthwise_conv2d_args *d) {
+/* Fills `work`. Weights begin with their sums. */
+static void start_tiles(qdw_job *job) {
+  const lt_qdepthwise_conv2d_args *d = job->d;
   const int32_t *sums = d->w, *bias = d->bias;
+  const float *scale = d->scale;
   const uint32_t zero = (uint32_t)(d->a_zero + (d->a_type == LT_I8 ? 0x80 : 0));
-  int32_t *init = d->work;
-  for (int64_t c = 0; c < d->c; c++) init[c] = (int32_t)((bias ? (uint32_t)bias[c] : 0u) - zero * (uint32_t)sums[c]);
+  lt_qdw_block *block = d->work;
+  job->blocks = block;
+  for (int64_t start = 0; start < d->c; start += LT_QDW_BLOCK, block++) {
+    for (int i = 0; i < LT_QDW_BLOCK; i++) {
+      const int64_t c = min64(start, d->c - LT_QDW_BLOCK) + i;
+      const int to = i % 16 / 4 * 8 + i / 16 * 4 + i % 4;
+      block->init[to] = (int32_t)((bias ? (uint32_t)bias[c] : 0u) - zero * (uint32_t)sums[c]);
+      block->scale[to] = scale[c];
+    }
+  }
+  job->padding = memset(block, (int)d->a_zero, (size_t)d->c);
 }
 
 static const uint8_t *input(const lt_qdepthwise_conv2d_args *d, int64_t image, int64_t iy, int64_t ix) {
   return (const uint8_t *)d->x + ((image * d->ih + iy) * d->iw + ix) * d->ldx;
 }
 
-/* The input of a tile where it cannot be read in place: pixels [k0, k1) of the rows [r0, r1) are inside the image. */
-typedef struct {
-  uint8_t bytes[LT_QDW_MAX_KH * LT_QDW_MAX_COLS * LT_QDW_BLOCK];
-  int64_t cols, r0, r1, k0, k1;
-} qdw_patch;
-
-/* A patch of unsigned zero points. */
-static void start_patch(const lt_qdepthwise_conv2d_args *d, qdw_patch *p, int64_t cols, int64_t iy, int64_t ix) {
-  p->cols = cols;
-  p->r0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
-  p->r1 = iy < d->ih ? max64(p->r0, min64(d->kh, (d->ih - 1 - iy) / d->dh + 1)) : p->r0;
-  p->k0 = min64(cols, max64(0, -ix));
-  p->k1 = max64(p->k0, min64(cols, d->iw - ix));
-  memset(p->bytes, (int)(d->a_zero + (d->a_type == LT_I8 ? 0x80 : 0)), (size_t)(d->kh * cols * LT_QDW_BLOCK));
-}
-
-/* The block of channels from x on, made unsigned; x is the input under tap (0, 0). */
-static void fill_patch(const qdw_job *job, qdw_patch *p, const uint8_t *x) {
+/* Where the taps of `cols` neighbouring columns find their input, kernel rows [r0, r1) of it inside the image. */
+static void point_tile(const qdw_job *job, const uint8_t **x, int64_t cols, const uint8_t *at, int64_t ix, int64_t r0,
+                       int64_t r1) {
   const lt_qdepthwise_conv2d_args *d = job->d;
-  const uint64_t flip = d->a_type == LT_I8 ? 0x8080808080808080u : 0;
-  for (int64_t r = p->r0; r < p->r1; r++) {
-    uint8_t *to = p->bytes + (r * p->cols + p->k0) * LT_QDW_BLOCK;
-    const uint8_t *from = x + r * job->run.row + p->k0 * d->ldx;
-    for (int64_t k = p->k0; k < p->k1; k++, to += LT_QDW_BLOCK, from += d->ldx) {
-      uint64_t v[LT_QDW_BLOCK / 8];
-      memcpy(v, from, sizeof v);
-      for (int i = 0; i < LT_QDW_BLOCK / 8; i++) v[i] ^= flip;
-      memcpy(to, v, sizeof v);
-    }
+  const int64_t k0 = min64(cols, max64(0, -ix)), k1 = max64(k0, min64(cols, d->iw - ix));
+  for (int64_t kh = 0; kh < d->kh; kh++, at += job->run.row, x += cols) {
+    const bool inside = kh >= r0 && kh < r1;
+    for (int64_t k = 0; k < cols; k++) x[k] = inside && k >= k0 && k < k1 ? at + k * d->ldx : job->padding;
   }
 }
 
-/* `owt` pixels from ox on, channels [c0, c1). */
-static void run_tile(const qdw_job *job, lt_qdw_tile_fn *kernel, int64_t image, int64_t oy, int64_t ox, int64_t owt,
-                     int64_t c0, int64_t c1) {
+/* The tiles of a row. Next to one whose columns are all inside the image, another such only moves the pointers. */
+static void tiled_block(const qdw_job *job, lt_qdw_tile *t, int64_t image, int64_t oy) {
   const lt_qdepthwise_conv2d_args *d = job->d;
-  const int64_t iy = oy * d->sh - d->pt, ix = ox * d->sw - d->pl, cols = (owt - 1) * d->sw + d->kw;
-  const int64_t pixel = (image * d->oh + oy) * d->ow + ox;
-  const bool inside = iy >= 0 && iy + (d->kh - 1) * d->dh < d->ih && ix >= 0 && ix + cols <= d->iw;
-  const bool in_place = inside && d->a_type == LT_U8;
-  const uint8_t *x = input(d, image, iy, ix);
-  qdw_patch patch;
-  if (!in_place) start_patch(d, &patch, cols, iy, ix);
-  lt_qdw_tile t = job->tile;
-  t.row = in_place ? job->run.row : cols * LT_QDW_BLOCK;
-  t.col = in_place ? d->ldx : LT_QDW_BLOCK;
-  const char *w = (const char *)d->w + d->c * (int64_t)sizeof(int32_t) + c0 / LT_QDW_BLOCK * job->block_bytes;
-  for (int64_t start = c0; start < c1; start += LT_QDW_BLOCK, w += job->block_bytes) {
-    const int64_t c = min64(start, d->c - LT_QDW_BLOCK);
-    if (!in_place) fill_patch(job, &patch, x + c);
-    t.x = in_place ? x + c : patch.bytes;
-    t.w = w;
-    t.init = (const int32_t *)d->work + c;
-    t.scale = (const float *)d->scale + c;
-    t.y = (uint8_t *)d->y + pixel * d->ldy + c;
-    kernel(&t);
+  const int64_t iy = oy * d->sh - d->pt;
+  const int64_t r0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
+  const int64_t r1 = iy < d->ih ? max64(r0, min64(d->kh, (d->ih - 1 - iy) / d->dh + 1)) : r0;
+  int64_t owt = 0, ix = -d->pl;
+  bool inside = false;
+  t->y = (uint8_t *)d->y + (image * d->oh + oy) * d->ow * d->ldy;
+  for (int64_t i = 0; i < job->tiles; i++, ix += owt * d->sw, t->y += owt * d->ldy) {
+    const int64_t wanted = job->low + (i < job->more), cols = (wanted - 1) * d->sw + d->kw;
+    const bool movable = inside && wanted == owt;
+    owt = wanted;
+    inside = ix >= 0 && ix + cols <= d->iw;
+    if (movable && inside) {
+      for (int64_t k = r0 * cols; k < r1 * cols; k++) t->x[k] += owt * d->sw * d->ldx;
+    } else {
+      point_tile(job, t->x, cols, input(d, image, iy, ix), ix, r0, r1);
+    }
+    (i < job->more ? job->more_kernel : job->low_kernel)(t);
   }
 }
 
 static void tiled_row(const qdw_job *job, int64_t image, int64_t oy) {
   const lt_qdepthwise_conv2d_args *d = job->d;
   const int64_t step = round_up(d->cb, LT_QDW_BLOCK);
-  for (int64_t c0 = 0; c0 < d->c; c0 += step) {
-    const int64_t c1 = min64(d->c, c0 + step);
-    int64_t ox = 0;
-    for (int64_t i = 0; i < job->more; i++, ox += job->low + 1)
-      run_tile(job, job->more_kernel, image, oy, ox, job->low + 1, c0, c1);
-    for (; ox < d->ow; ox += job->low) run_tile(job, job->low_kernel, image, oy, ox, job->low, c0, c1);
+  lt_qdw_tile t = job->tile;
+  for (t.c0 = 0; t.c0 < d->c; t.c0 += step) {
+    const int64_t block = t.c0 / LT_QDW_BLOCK;
+    t.c1 = min64(d->c, t.c0 + step);
+    t.w = (const char *)d->w + d->c * (int64_t)sizeof(int32_t) + block * job->block_bytes;
+    t.blocks = job->blocks + block;
+    tiled_block(job, &t, image, oy);
   }
 }
 
@@ -261,7 +254,7 @@ int lt_qdepthwise_conv2d_run(const void *args) {
   if (d->n == 0) return LT_OK;
   if (!d->x || !d->w || !d->scale || !d->y) return LT_BAD_ARGUMENT;
   if (d->special && !d->work) return LT_NO_WORKSPACE;
-  if (d->special) start_sums(d);
+  if (d->special) start_tiles(&job);
   lt_parallel_for(d->threads, ceil_div(d->n * d->oh, job.rows_per_task), qdw_task, &job);
   return LT_OK;
 }

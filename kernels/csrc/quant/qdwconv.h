@@ -26,8 +26,8 @@ typedef struct {
 
 typedef void lt_qdw_fn(const lt_qdw_run *run);
 
-/* The register tiles: a block of channels of up to LT_QDW_MAX_OWT neighbouring pixels. The columns of a kernel row are
- * taken in groups, as the multiply-adds of the ISA sum them:
+/* The register tiles: up to LT_QDW_MAX_OWT neighbouring pixels, a block of channels after the other. The columns of a
+ * kernel row are taken in groups, as the multiply-adds of the ISA sum them:
  *
  *   group 4  unsigned bytes of x by signed bytes of w       avxvnni, avx512vnni
  *   group 2  16-bit integers                                avx2, avx512
@@ -41,17 +41,25 @@ typedef void lt_qdw_fn(const lt_qdw_run *run);
 #define LT_QDW_MAX_KH 7
 #define LT_QDW_MAX_COLS ((LT_QDW_MAX_OWT - 1) * 2 + 5)
 
+/* Parameters of a block, its channels in the order of the vectors. */
 typedef struct {
-  const uint8_t *x; /* unsigned bytes under tap (0, 0) of the first pixel; every tap can be read */
-  int64_t row, col; /* distances between rows and pixels */
+  int32_t init[LT_QDW_BLOCK]; /* bias - x_zero (sum of the weights), of unsigned bytes */
+  float scale[LT_QDW_BLOCK];
+} lt_qdw_block;
+
+typedef struct {
+  /* Channel 0 of the input pixels under the taps, row by row: kh rows of (OWT - 1) S + KW. */
+  const uint8_t *x[LT_QDW_MAX_KH * LT_QDW_MAX_COLS];
   int64_t kh;
-  const void *w;       /* of the block */
-  const int32_t *init; /* of the block's channels: bias - x_zero (sum of the weights) */
-  const float *scale;
-  uint8_t *y;
+  int64_t c0, c1;             /* channels to compute, from a block's first one on */
+  int64_t last;               /* where the last block starts */
+  const void *w;              /* of the first block */
+  const lt_qdw_block *blocks; /* from the first one on */
+  uint8_t *y;                 /* channel 0 of the first pixel */
   int64_t ldy;
   float hi; /* y_max - y_zero */
   int32_t y_zero, y_min;
+  int32_t flip; /* makes bytes of x unsigned: 0x80 for LT_I8 */
   int y_signed;
 } lt_qdw_tile;
 

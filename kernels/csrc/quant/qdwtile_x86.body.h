@@ -16,8 +16,9 @@ typedef struct {
 QDW_INLINE __m256i qdw_load(const void *p) { return _mm256_loadu_si256(p); }
 
 /* Bytes of columns e and e + 1 side by side; there is no column from `cols` on, where weights are 0. */
-QDW_INLINE qdw_pair qdw_pair_at(const lt_qdw_tile *t, const uint8_t *x, int e, const int cols) {
-  const __m256i a = qdw_load(x + e * t->col), b = e + 1 < cols ? qdw_load(x + (e + 1) * t->col) : a;
+QDW_INLINE qdw_pair qdw_pair_at(const uint8_t *const *x, int64_t c, __m256i flip, int e, const int cols) {
+  const __m256i a = _mm256_xor_si256(qdw_load(x[e] + c), flip);
+  const __m256i b = e + 1 < cols ? _mm256_xor_si256(qdw_load(x[e + 1] + c), flip) : a;
   return (qdw_pair){_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
 }
 
@@ -37,45 +38,45 @@ QDW_INLINE void qdw_group(__m256i q[4], qdw_pair a, qdw_pair b) {
   }
 }
 
-/* The 32-bit parameters of vector v. */
-QDW_INLINE __m256i qdw_parameters(const void *of_block, int v) {
-  const __m128i *p = of_block;
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(p + v)), _mm_loadu_si128(p + 4 + v), 1);
+QDW_INLINE __m256i qdw_round(__m256i acc, const float *scale, __m256 hi) {
+  return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(scale)), hi));
 }
 
-QDW_INLINE __m256i qdw_round(__m256i acc, __m256 scale, __m256 hi) {
-  return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), scale), hi));
-}
+/* What leaves a tile as bytes, as vectors. */
+typedef struct {
+  __m256 hi;
+  __m256i zero, low, flip;
+  int y_signed;
+} qdw_end;
 
 /* What is too low for a conversion becomes the lowest integer, and saturates. */
-QDW_INLINE void qdw_finish(const lt_qdw_tile *t, uint8_t *y, const __m256i acc[4], const __m256 scale[4]) {
-  const __m256 hi = _mm256_set1_ps(t->hi);
-  const __m256i zero = _mm256_set1_epi16((int16_t)t->y_zero), low = _mm256_set1_epi8((char)t->y_min);
-  const __m256i r01 = _mm256_packs_epi32(qdw_round(acc[0], scale[0], hi), qdw_round(acc[1], scale[1], hi));
-  const __m256i r23 = _mm256_packs_epi32(qdw_round(acc[2], scale[2], hi), qdw_round(acc[3], scale[3], hi));
-  const __m256i s01 = _mm256_adds_epi16(r01, zero), s23 = _mm256_adds_epi16(r23, zero);
-  const __m256i v = t->y_signed ? _mm256_max_epi8(_mm256_packs_epi16(s01, s23), low)
-                                : _mm256_max_epu8(_mm256_packus_epi16(s01, s23), low);
+QDW_INLINE void qdw_finish(const qdw_end *end, uint8_t *y, const __m256i acc[4], const float *scale) {
+  const __m256i r01 = _mm256_packs_epi32(qdw_round(acc[0], scale, end->hi), qdw_round(acc[1], scale + 8, end->hi));
+  const __m256i r23 =
+      _mm256_packs_epi32(qdw_round(acc[2], scale + 16, end->hi), qdw_round(acc[3], scale + 24, end->hi));
+  const __m256i s01 = _mm256_adds_epi16(r01, end->zero), s23 = _mm256_adds_epi16(r23, end->zero);
+  const __m256i v = end->y_signed ? _mm256_max_epi8(_mm256_packs_epi16(s01, s23), end->low)
+                                  : _mm256_max_epu8(_mm256_packus_epi16(s01, s23), end->low);
   _mm256_storeu_si256((__m256i *)y, v);
 }
 
-QDW_INLINE void qdw_tile(const lt_qdw_tile *t, const int KW, const int S, const int OWT) {
+/* The block of channels from c on. */
+QDW_INLINE void qdw_block(const lt_qdw_tile *t, const qdw_end *end, int64_t c, const __m256i *w, const lt_qdw_block *p,
+                          const int KW, const int S, const int OWT) {
   const int cols = (OWT - 1) * S + KW, groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
   __m256i acc[LT_QDW_MAX_OWT][4];
 #pragma GCC unroll 4
   for (int v = 0; v < 4; v++) {
-    const __m256i init = qdw_parameters(t->init, v);
 #pragma GCC unroll 4
-    for (int o = 0; o < OWT; o++) acc[o][v] = init;
+    for (int o = 0; o < OWT; o++) acc[o][v] = qdw_load(p->init + 8 * v);
   }
-  const uint8_t *x = t->x;
-  const __m256i *w = t->w;
-  for (int64_t kh = 0; kh < t->kh; kh++, x += t->row, w += parities * groups * 4) {
-    qdw_pair next = qdw_pair_at(t, x, 0, cols);
+  const uint8_t *const *x = t->x;
+  for (int64_t kh = 0; kh < t->kh; kh++, x += cols, w += parities * groups * 4) {
+    qdw_pair next = qdw_pair_at(x, c, end->flip, 0, cols);
 #pragma GCC unroll 8
     for (int e = 0; e < cols; e += 2) {
       const qdw_pair pair = next;
-      if (e + 2 < cols) next = qdw_pair_at(t, x, e + 2, cols);
+      if (e + 2 < cols) next = qdw_pair_at(x, c, end->flip, e + 2, cols);
       __m256i q[4];
       qdw_group(q, pair, next);
 #pragma GCC unroll 4
@@ -89,11 +90,22 @@ QDW_INLINE void qdw_tile(const lt_qdw_tile *t, const int KW, const int S, const 
       }
     }
   }
-  __m256 scale[4];
 #pragma GCC unroll 4
-  for (int v = 0; v < 4; v++) scale[v] = _mm256_castsi256_ps(qdw_parameters(t->scale, v));
-#pragma GCC unroll 4
-  for (int o = 0; o < OWT; o++) qdw_finish(t, t->y + o * t->ldy, acc[o], scale);
+  for (int o = 0; o < OWT; o++) qdw_finish(end, t->y + o * t->ldy + c, acc[o], p->scale);
+}
+
+QDW_INLINE void qdw_tile(const lt_qdw_tile *t, const int KW, const int S, const int OWT) {
+  const int groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
+  const int64_t w_block = t->kh * parities * groups * 4;
+  const qdw_end end = {.hi = _mm256_set1_ps(t->hi),
+                       .zero = _mm256_set1_epi16((int16_t)t->y_zero),
+                       .low = _mm256_set1_epi8((char)t->y_min),
+                       .flip = _mm256_set1_epi8((char)t->flip),
+                       .y_signed = t->y_signed};
+  const __m256i *w = t->w;
+  const lt_qdw_block *p = t->blocks;
+  for (int64_t c = t->c0; c < t->c1; c += LT_QDW_BLOCK, w += w_block, p++)
+    qdw_block(t, &end, c < t->last ? c : t->last, w, p, KW, S, OWT);
 }
 
 #define QDW_CAT_(a, b) a##b
