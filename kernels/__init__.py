@@ -25,6 +25,7 @@ _HOME = {
     "conv2d": "linear",
     "depthwise_conv2d": "linear",
     "gemm": "linear",
+    "gemm_nbits": "nbits",
     "lstm": "recurrent",
     "Space": "spaces",
     "default_config": "spaces",

@@ -17,6 +17,7 @@ __all__ = [
     "conv2d",
     "depthwise_conv2d",
     "gemm",
+    "gemm_nbits",
     "layer_norm",
     "lstm",
     "pool2d",
@@ -304,6 +305,23 @@ def cast(x: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
         whole = int(value) if math.isfinite(value) else least
         flat.append(whole if least <= whole < -least else least)
     return np.array(flat, np.int64).astype(dtype).reshape(x.shape)
+
+
+def gemm_nbits(
+    a: np.ndarray,
+    q: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    *,
+    block: int,
+) -> np.ndarray:
+    """Product with weights of a few bits in float64; see ``luthier.kernels.gemm_nbits``."""
+    k = q.shape[1]
+    zeros = np.full(scale.shape, 8.0) if zero is None else np.asarray(zero, np.float64)
+    scales, zeros = (np.repeat(v, block, 1)[:, :k] for v in (scale.astype(np.float64), zeros))
+    y = a.astype(np.float64) @ ((q - zeros) * scales).T
+    return y if bias is None else y + bias
 
 
 def lstm(

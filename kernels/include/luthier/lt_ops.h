@@ -199,6 +199,12 @@ enum lt_act {
   I(w_packed) I(w_type) I(w_ks) I(w_ns) I(w_zero_ns)                                               \
   I(isa) I(mr) I(nv) I(mc) I(nc) I(pack_a) I(split_n) I(threads)
 
+/* y = a w + bias in float, w of four bits: w[k, n] = scale[b, n] (q[k, n] - zero[b, n]), b = k / block, a multiple of 8; a null
+ * zero is 8, a null bias is left out. w, scale and zero packed by luthier.kernels.nbits. k = 0: y is the bias, or 0. */
+#define LT_OP_GEMM_NBITS(P, I, D)                                                                  \
+  P(a) P(w) P(scale) P(zero) P(bias) P(y) P(work) I(m) I(n) I(k) I(block) I(lda) I(ldy)            \
+  I(isa) I(threads)
+
 /* NHWC convolution on bytes, with the epilogue above; padding counts as a_zero. w packed for `algo`. */
 #define LT_OP_QCONV2D(P, I, D)                                                                     \
   P(x) P(w) P(y) P(work) LT_QUANT_FIELDS(P, I, D)                                                  \
@@ -240,6 +246,7 @@ enum lt_act {
   X(qmean, QMEAN)                                                                                  \
   X(qsoftmax, QSOFTMAX)                                                                            \
   X(qgemm, QGEMM)                                                                                  \
+  X(gemm_nbits, GEMM_NBITS)                                                                        \
   X(qconv2d, QCONV2D)
 
 #define LT_SLOT_P(name) void *name;
