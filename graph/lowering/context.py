@@ -20,7 +20,7 @@ from luthier.kernels.loops import dense_strides, loop_slots
 from luthier.kernels.spaces import default_config, is_legal, usual_error
 from luthier.kernels.workload import Workload
 
-__all__ = ["DTYPES", "SHORT", "Context", "NotNative", "Step", "Storage", "View"]
+__all__ = ["DTYPES", "SHORT", "Context", "NotNative", "Step", "Storage", "View", "content"]
 
 SHORT = {
     "float32": "f32",
@@ -265,15 +265,26 @@ class Context:
         if self.packed is None:
             return View(Storage(0))
         data = np.ascontiguousarray(weights.data)
-        content = hashlib.blake2b(data.data, digest_size=16).digest()
-        layout = (content, data.shape, *fields.packing_key(workload, config))
-        room = self.packed.get(layout)
+        key = (*content(data), *fields.packing_key(workload, config))
+        return self.keep(key, lambda: fields.pack_weights(workload, data, config))
+
+    def keep(self, key: tuple, make: Callable[[], np.ndarray]) -> View:
+        """What `make` makes of constants for a kernel, once for all plans of a model; `key` says
+        of what, and how."""
+        if self.packed is None:
+            return View(Storage(0))
+        room = self.packed.get(key)
         if room is None:
-            array = fields.pack_weights(workload, data, config)
+            array = make()
             room = _kernels.aligned_bytes(array.nbytes).view(array.dtype)
-            room[...] = array
-            self.packed[layout] = room
+            room[...] = array.reshape(-1)
+            self.packed[key] = room
         return View(Storage(room.nbytes, array=room))
+
+
+def content(data: np.ndarray) -> tuple:
+    """What tells a contiguous array from others."""
+    return hashlib.blake2b(data.data, digest_size=16).digest(), data.shape
 
 
 def _best_isa() -> str:

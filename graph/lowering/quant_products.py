@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from luthier.graph.ir import Node, Value
-from luthier.graph.lowering.context import DTYPES, SHORT, Context, require
+from luthier.graph.lowering.context import DTYPES, SHORT, Context, content, require
 from luthier.graph.lowering.matmul import left_shape, right_shape
 from luthier.graph.lowering.quant_operands import constant_of, scale_of, zero_of
+from luthier.graph.ops.qlinear import nbits_parts
 from luthier.graph.ops.quant_math import value_range
+from luthier.kernels.nbits import pack_nbits
 from luthier.kernels.requant import centred, weight_type
 from luthier.kernels.workload import QConv2d, QDepthwiseConv2d, QGemm
 
@@ -228,6 +231,29 @@ def _matmul(
     ctx.emit_tuned(node, workload, None, **slots)
 
 
+def lower_matmul_nbits(ctx: Context, node: Node) -> None:
+    (a, *rest), bias, y = node.inputs[:4], node.input(5), node.output
+    bits, block = node.attrs.get("bits", 4), node.attrs["block_size"]
+    require(bits <= 4 and y.dtype == np.float32, f"{bits} bits, {y.dtype}")
+    arrays = [None if v is None else constant_of(v, f"input {v.name}") for v in rest]
+
+    @cache
+    def packed() -> list[np.ndarray]:
+        q, scale, zero = nbits_parts(node, [None, *arrays])
+        if zero is None and bits < 4:
+            zero = np.full_like(scale, 1 << (bits - 1))
+        return [v for v in pack_nbits(q, scale, zero, block) if v is not None]
+
+    key = [content(np.ascontiguousarray(v)) for v in arrays if v is not None]
+    parts = ("w", "scale") if bits == 4 and len(key) == 2 else ("w", "scale", "zero")
+    slots: dict[str, Any] = {"a": ctx.dense(a), "y": ctx.dense(y), "bias": bias and ctx.dense(bias)}
+    for i, part in enumerate(parts):
+        slots[part] = ctx.keep((part, bits, block, *key), lambda i=i: packed()[i])  # type: ignore[misc]
+    n, k = node.attrs["N"], node.attrs["K"]
+    slots |= {"m": math.prod(a.shape[:-1]), "n": n, "k": k, "block": block, "lda": k, "ldy": n}
+    ctx.emit(node, "gemm_nbits", **slots)
+
+
 RULES: dict[str, dict[str, Any]] = {
     "": {
         "ConvInteger": lower_conv_integer,
@@ -235,7 +261,10 @@ RULES: dict[str, dict[str, Any]] = {
         "QLinearConv": lower_qlinear_conv,
         "QLinearMatMul": lower_qlinear_matmul,
     },
-    "com.microsoft": {"MatMulIntegerToFloat": lower_matmul_to_float},
+    "com.microsoft": {
+        "MatMulIntegerToFloat": lower_matmul_to_float,
+        "MatMulNBits": lower_matmul_nbits,
+    },
     "luthier": {"ConvIntegerToFloat": lower_conv_integer_to_float},
 }
 """Rules by domain and operator."""

@@ -35,7 +35,7 @@ from luthier.graph.ops.gemm import gemm_shape, matmul_shape
 from luthier.graph.ops.quant_math import Quantised
 from luthier.graph.ops.quant_params import check_pair, check_scale, check_zero, pair
 
-__all__ = ["MICROSOFT", "OPS", "OWN", "unpack_nbits"]
+__all__ = ["MICROSOFT", "OPS", "OWN", "nbits_parts", "unpack_nbits"]
 
 Arrays = list[Any]
 
@@ -314,21 +314,28 @@ def _nbits(node: Node) -> list[TensorType]:
     return [(dtype, (*a[:-1], n))]
 
 
-def unpack_nbits(node: Node, arrays: Arrays) -> np.ndarray:
-    """The weights of a MatMulNBits as a float32 matrix (K, N)."""
+def nbits_parts(node: Node, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The numbers (N, K) of a MatMulNBits, scales and zero points (N, blocks); None are at half."""
     n, k = node.attrs["N"], node.attrs["K"]
     bits, block = node.attrs.get("bits", 4), node.attrs["block_size"]
     blocks = -(-k // block)
-    q = _unpacked(arrays[1], bits).reshape(n, blocks, block).astype(np.float32)
+    q = _unpacked(arrays[1], bits).reshape(n, -1)[:, :k]
     zeros = _bias(arrays, 3)
+    if zeros is not None:
+        if zeros.dtype == np.uint8:
+            zeros = _unpacked(zeros.reshape(n, -1), bits)[:, :blocks]
+        zeros = zeros.reshape(n, blocks).astype(np.float32)
+    return q, np.asarray(arrays[2]).reshape(n, blocks).astype(np.float32), zeros
+
+
+def unpack_nbits(node: Node, arrays: Arrays) -> np.ndarray:
+    """The weights of a MatMulNBits as a float32 matrix (K, N)."""
+    q, scales, zeros = nbits_parts(node, arrays)
     if zeros is None:
-        zero: Any = np.float32(1 << (bits - 1))
-    elif zeros.dtype == np.uint8:
-        zero = _unpacked(zeros.reshape(n, -1), bits)[:, :blocks, None].astype(np.float32)
-    else:
-        zero = zeros.reshape(n, blocks, 1).astype(np.float32)
-    scales = np.asarray(arrays[2]).reshape(n, blocks, 1).astype(np.float32)
-    return np.ascontiguousarray(((q - zero) * scales).reshape(n, -1)[:, :k].T)
+        zeros = np.full_like(scales, 1 << (node.attrs.get("bits", 4) - 1))
+    k, block = node.attrs["K"], node.attrs["block_size"]
+    scales, zeros = (np.repeat(v, block, 1)[:, :k] for v in (scales, zeros))
+    return np.ascontiguousarray(((q - zeros) * scales).T)
 
 
 def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:

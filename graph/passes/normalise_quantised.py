@@ -24,7 +24,7 @@ def run(graph: Graph) -> bool:
     - QLinearConcat becomes Concat, of tables where quantisations differ;
     - QLinearSoftmax over an outer axis becomes Softmax between quantisers;
     - DynamicQuantizeMatMul becomes DynamicQuantizeLinear and MatMulIntegerToFloat;
-    - MatMulNBits becomes a product with a float matrix;
+    - MatMulNBits of more than four bits becomes a product with a float matrix;
     - QuantizeLinear and DequantizeLinear become those of ONNX;
     - `channels_last` of pools becomes the layout.
     """
@@ -142,7 +142,7 @@ def quantize_dynamic(rw: Rewriter, x: Value) -> tuple[Value, Value, Value]:
 def _nbits(rw: Rewriter, node: Node) -> None:
     if any(v is not None and v.data is None for v in node.inputs[1:]):
         return
-    if node.output.dtype != np.float32:
+    if node.output.dtype != np.float32 or node.attrs.get("bits", 4) <= 4:
         return
     weights = unpack_nbits(node, [None if v is None else v.data for v in node.inputs])
     matrix, bias = rw.constant(node.inputs[1].name, weights), node.input(5)

@@ -172,6 +172,19 @@ def integer_products() -> Graph:
     return b.done(plain, late, real)
 
 
+def few_bits() -> Graph:
+    """Floats that are exact in every order: whole numbers times a power of two."""
+    b = QuantisedBuilder()
+    x = b.op("Cast", b.bytes_input("x", 2, 3, 40), to=1, dtype=np.float32)
+    outputs = []
+    for bits, zeros in ((4, False), (4, True), (2, False), (2, True)):
+        packed = b.const(b.rng.integers(0, 256, (19, 3, 2 * bits)), np.uint8)
+        zero = b.const(b.rng.integers(0, 256, (19, -(-3 * bits // 8))), np.uint8)
+        operands = [x, packed, b.const(np.full((19, 3), 0.125)), zero if zeros else None]
+        outputs.append(b.ms("MatMulNBits", *operands, N=19, K=40, bits=bits, block_size=16))
+    return b.done(*outputs)
+
+
 CASES: list[Build] = [
     quantised_convolutions,
     integer_convolutions,
@@ -186,4 +199,5 @@ CASES: list[Build] = [
     global_averages,
     max_pool,
     softmax,
+    few_bits,
 ]

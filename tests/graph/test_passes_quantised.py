@@ -74,9 +74,13 @@ def dynamic_product():
 def few_bits():
     b = QuantisedBuilder()
     x = b.input("x", 2, 20)
-    packed = b.const(b.rng.integers(0, 256, (3, 2, 8)), np.uint8)
-    scales = b.const(b.rng.uniform(0.1, 0.2, (3, 2)))
-    return b.done(b.ms("MatMulNBits", x, packed, scales, N=3, K=20, bits=4, block_size=16))
+    outputs = []
+    for bits in (4, 8):
+        packed = b.const(b.rng.integers(0, 256, (3, 2, 2 * bits)), np.uint8)
+        scales = b.const(b.rng.uniform(0.1, 0.2, (3, 2)))
+        attrs = {"N": 3, "K": 20, "bits": bits, "block_size": 16}
+        outputs.append(b.ms("MatMulNBits", x, packed, scales, **attrs))
+    return b.done(*outputs)
 
 
 def foreign_quantisers():

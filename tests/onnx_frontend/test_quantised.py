@@ -217,6 +217,23 @@ def test_matmul_nbits(zeros: str, bits: int) -> None:
     a = RNG(4).standard_normal((2, 3, k)).astype(np.float32)
     attrs = {"N": n, "K": k, "bits": bits, "block_size": block}
     operands = [a, packed, scales, *([] if zero is None else [zero])]
+    case = quantised_model("MatMulNBits", operands, out=np.float32, **attrs)
+    check(case, tolerance=1e-5)
+    session = luthier.InferenceSession(case[0].SerializeToString(), num_threads=1, records=None)
+    kernel = "gemm_nbits_f32" if bits <= 4 else "gemm_f32"
+    assert [n.kernel.startswith(kernel) for n in session.plan(case[1]).nodes] == [True]
+
+
+@pytest.mark.parametrize("block", [32, 256])
+@pytest.mark.parametrize("m", [1, 40])
+def test_matmul_nbits_with_a_bias_and_many_rows(m: int, block: int) -> None:
+    n, k = 65, 300
+    blocks = -(-k // block)
+    scales = RNG(1).uniform(0.01, 0.02, (n, blocks)).astype(np.float32)
+    bias = RNG(2).standard_normal(n).astype(np.float32)
+    a = RNG(4).standard_normal((m, k)).astype(np.float32)
+    operands = [a, bytes_of(0, n, blocks, block // 2), scales, None, None, bias]
+    attrs = {"N": n, "K": k, "bits": 4, "block_size": block}
     check(quantised_model("MatMulNBits", operands, out=np.float32, **attrs), tolerance=1e-5)
 
 

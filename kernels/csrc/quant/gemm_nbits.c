@@ -1,7 +1,7 @@
 /* The operator gemm_nbits. Few rows meet weights that are unpacked in registers: each byte of them is read once, and
- * nothing but memory limits a single row. For many rows, a strip of weights is unpacked into scratch for a block of rows
- * and the tiles of gemm do the rest. Either way rows are copied first: filled up to whole words, and to distances that do
- * not collide in L1. */
+ * nothing but memory limits a single row. For many rows, a strip of weights is unpacked into scratch for a block of
+ * rows and the tiles of gemm do the rest. Either way rows are copied first: filled up to whole words, and to distances
+ * that do not collide in L1. */
 #include <string.h>
 
 #include "cpu/num.h"
@@ -11,9 +11,9 @@
 #include "quant/nbits.h"
 
 #define FEW_ROWS 24 /* beyond them, unpacking into scratch is cheaper than unpacking for every tile */
-#define STRIP 32   /* columns unpacked at once */
-#define DEPTH 256  /* k unpacked at once: a strip fits L1 or L2 */
-#define BLOCK 128  /* rows for which a strip is unpacked */
+#define STRIP 32    /* columns unpacked at once */
+#define DEPTH 256   /* k unpacked at once: a strip fits L1 or L2 */
+#define BLOCK 128   /* rows for which a strip is unpacked */
 
 static const lt_nbits_kernels *const kernels[LT_ISA_COUNT] = {
     &lt_nbits_scalar,

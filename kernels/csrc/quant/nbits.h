@@ -1,5 +1,5 @@
-/* Float rows times weights of four bits, which are kept in panels of LT_NBITS_COLS columns whatever the instruction set:
- * a word holds LT_NBITS_K consecutive k of one column, the first lowest, each value less 8 in two's complement. */
+/* Float rows times weights of four bits, which are kept in panels of LT_NBITS_COLS columns whatever the instruction
+ * set: a word holds LT_NBITS_K consecutive k of one column, the first lowest, each value less 8 in two's complement. */
 #ifndef LT_NBITS_H
 #define LT_NBITS_H
 
@@ -31,8 +31,8 @@ typedef struct {
 typedef struct {
   /* By rows less one. */
   void (*tile[LT_NBITS_MAX_ROWS])(const lt_nbits_tile *tile);
-  /* The weights of [k0, k1), multiples of LT_NBITS_K, of one vector of columns from `column` on: a vector every `stride`
-   * floats. */
+  /* The weights of [k0, k1), multiples of LT_NBITS_K, of one vector of columns from `column` on: a vector every
+   * `stride` floats. */
   void (*unpack)(const lt_nbits_panel *panel, int64_t column, int64_t k0, int64_t k1, float *dst, int64_t stride);
   float (*sum)(const float *x, int64_t n); /* n a multiple of LT_NBITS_K */
 } lt_nbits_kernels;
