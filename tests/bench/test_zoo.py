@@ -45,7 +45,8 @@ def test_networks_are_the_published_ones(name: str) -> None:
     model = Model(built.SerializeToString())
     feeds = random_feeds(model)
     assert {k: v.shape for k, v in feeds.items()} == {"input": (1, 3, 224, 224)}
-    flops = sum(t.weight * t.workload.flops for t in extract(model.specialise(feeds), 1))
+    tasks = [t for t in extract(model.specialise(feeds), 1) if t.workload.op != "chain"]
+    flops = sum(t.weight * t.workload.flops for t in tasks)
     assert flops / 2 == pytest.approx(multiplications, rel=0.01)
 
 
