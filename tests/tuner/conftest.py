@@ -7,10 +7,7 @@ from pathlib import Path
 import doubles
 import pytest
 
-from luthier.tuner import Database, Device, Effort, LocalMeasurer
-
-QUICK = Effort(sample=0.001, samples=3, most=5, rounds=4)
-
+from luthier.tuner import Database, Device, LocalMeasurer
 
 @pytest.fixture
 def device() -> Device:
@@ -26,5 +23,5 @@ def database(tmp_path: Path) -> Database:
 def measurer(monkeypatch: pytest.MonkeyPatch):
     """A measurer whose worker runs the doubles."""
     monkeypatch.setenv("PYTHONPATH", str(Path(doubles.__file__).parent))
-    with LocalMeasurer(QUICK, timeout=20, module="doubles", space=doubles.space) as local:
+    with LocalMeasurer(doubles.QUICK, timeout=20, module="doubles", space=doubles.space) as local:
         yield local

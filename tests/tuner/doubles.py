@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from luthier.errors import KernelError
+from luthier.tuner.sampling import Effort
+
+QUICK = Effort(sample=0.001, samples=3, most=5, rounds=4)
 
 
 @dataclass(frozen=True)

@@ -309,7 +309,7 @@ TUNER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import doubles
-from conftest import QUICK
+from doubles import QUICK
 from luthier.tuner import Database, Device, LocalMeasurer, Task, tune
 
 tasks = [Task(doubles.Workload("gemm/a")), Task(doubles.Workload("gemm/b"))]

@@ -11,7 +11,7 @@ import types
 
 import doubles
 import pytest
-from conftest import QUICK
+from doubles import QUICK
 
 from luthier.errors import KernelError
 from luthier.tuner import LocalMeasurer, device_of, kernels_hash
