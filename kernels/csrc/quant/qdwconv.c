@@ -1,5 +1,6 @@
 /* NHWC depthwise convolution on bytes: output rows are tasks. Register tiles read the image through a pointer for each
  * input pixel, which is to a pixel of zero points outside the image; any other window is computed pixel by pixel. */
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -103,10 +104,10 @@ static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {
       .tile = {.kh = d->kh,
                .ldy = d->ldy,
                .last = d->c - LT_QDW_BLOCK,
-               .hi = (float)(d->y_max - d->y_zero),
                .y_zero = (int32_t)d->y_zero,
                .y_min = (int32_t)d->y_min,
-               .flip = flip,
+               .y_max = (int32_t)d->y_max,
+               .x_signed = d->a_type == LT_I8,
                .y_signed = d->y_type == LT_I8},
       .sum = {.a_ratio = d->r_first ? other : own,
               .b_ratio = d->r_first ? own : other,
@@ -127,7 +128,7 @@ static int64_t count_blocks(const lt_qdepthwise_conv2d_args *d) { return ceil_di
 int64_t lt_qdepthwise_conv2d_work(const void *args) {
   const lt_qdepthwise_conv2d_args *d = args;
   if (!d->special || d->c < 1 || d->c > INT32_MAX) return 0;
-  return count_blocks(d) * (int64_t)sizeof(lt_qdw_block) + d->c;
+  return count_blocks(d) * (int64_t)sizeof(lt_qdw_block) + round_up(d->c, (int64_t)sizeof(int32_t));
 }
 
 /* Fills `work`. Weights begin with their sums. */
@@ -144,6 +145,7 @@ static void start_tiles(qdw_job *job) {
       const int to = i % 16 / 4 * 8 + i / 16 * 4 + i % 4;
       block->init[to] = (int32_t)((bias ? (uint32_t)bias[c] : 0u) - zero * (uint32_t)sums[c]);
       block->scale[to] = scale[c];
+      job->tile.wide |= !(fabsf(scale[c]) < 1);
     }
   }
   job->padding = memset(block, (int)d->a_zero, (size_t)d->c);

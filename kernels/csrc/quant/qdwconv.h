@@ -57,10 +57,9 @@ typedef struct {
   const lt_qdw_block *blocks; /* from the first one on */
   uint8_t *y;                 /* channel 0 of the first pixel */
   int64_t ldy;
-  float hi; /* y_max - y_zero */
-  int32_t y_zero, y_min;
-  int32_t flip; /* makes bytes of x unsigned: 0x80 for LT_I8 */
-  int y_signed;
+  int32_t y_zero, y_min, y_max;
+  int x_signed, y_signed; /* LT_I8 */
+  int wide;               /* scaled sums may not fit int32 */
 } lt_qdw_tile;
 
 typedef void lt_qdw_tile_fn(const lt_qdw_tile *tile);

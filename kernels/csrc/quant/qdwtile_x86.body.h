@@ -15,10 +15,14 @@ typedef struct {
 
 QDW_INLINE __m256i qdw_load(const void *p) { return _mm256_loadu_si256(p); }
 
+/* 32 bytes made unsigned. */
+QDW_INLINE __m256i qdw_bytes(const uint8_t *p, const int FLIP) {
+  return FLIP ? _mm256_xor_si256(qdw_load(p), _mm256_set1_epi8((char)0x80)) : qdw_load(p);
+}
+
 /* Bytes of columns e and e + 1 side by side; there is no column from `cols` on, where weights are 0. */
-QDW_INLINE qdw_pair qdw_pair_at(const uint8_t *const *x, int64_t c, __m256i flip, int e, const int cols) {
-  const __m256i a = _mm256_xor_si256(qdw_load(x[e] + c), flip);
-  const __m256i b = e + 1 < cols ? _mm256_xor_si256(qdw_load(x[e + 1] + c), flip) : a;
+QDW_INLINE qdw_pair qdw_pair_at(const uint8_t *const *x, int64_t c, const int FLIP, int e, const int cols) {
+  const __m256i a = qdw_bytes(x[e] + c, FLIP), b = e + 1 < cols ? qdw_bytes(x[e + 1] + c, FLIP) : a;
   return (qdw_pair){_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
 }
 
@@ -38,31 +42,32 @@ QDW_INLINE void qdw_group(__m256i q[4], qdw_pair a, qdw_pair b) {
   }
 }
 
-QDW_INLINE __m256i qdw_round(__m256i acc, const float *scale, __m256 hi) {
-  return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(scale)), hi));
-}
-
-/* What leaves a tile as bytes, as vectors. */
+/* What leaves a tile as bytes. */
 typedef struct {
-  __m256 hi;
-  __m256i zero, low, flip;
-  int y_signed;
+  __m256i zero, low, high;
+  int wide, y_signed;
 } qdw_end;
 
-/* What is too low for a conversion becomes the lowest integer, and saturates. */
+/* What is too low for a conversion becomes the lowest integer, and saturates; so may what is high not do. */
+QDW_INLINE __m256i qdw_round(const qdw_end *end, __m256i acc, const float *scale) {
+  __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(scale));
+  if (end->wide) v = _mm256_min_ps(v, _mm256_set1_ps(INT16_MAX));
+  return _mm256_cvtps_epi32(v);
+}
+
 QDW_INLINE void qdw_finish(const qdw_end *end, uint8_t *y, const __m256i acc[4], const float *scale) {
-  const __m256i r01 = _mm256_packs_epi32(qdw_round(acc[0], scale, end->hi), qdw_round(acc[1], scale + 8, end->hi));
-  const __m256i r23 =
-      _mm256_packs_epi32(qdw_round(acc[2], scale + 16, end->hi), qdw_round(acc[3], scale + 24, end->hi));
+  const __m256i r01 = _mm256_packs_epi32(qdw_round(end, acc[0], scale), qdw_round(end, acc[1], scale + 8));
+  const __m256i r23 = _mm256_packs_epi32(qdw_round(end, acc[2], scale + 16), qdw_round(end, acc[3], scale + 24));
   const __m256i s01 = _mm256_adds_epi16(r01, end->zero), s23 = _mm256_adds_epi16(r23, end->zero);
-  const __m256i v = end->y_signed ? _mm256_max_epi8(_mm256_packs_epi16(s01, s23), end->low)
-                                  : _mm256_max_epu8(_mm256_packus_epi16(s01, s23), end->low);
+  const __m256i v = end->y_signed
+                        ? _mm256_min_epi8(_mm256_max_epi8(_mm256_packs_epi16(s01, s23), end->low), end->high)
+                        : _mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(s01, s23), end->low), end->high);
   _mm256_storeu_si256((__m256i *)y, v);
 }
 
 /* The block of channels from c on. */
 QDW_INLINE void qdw_block(const lt_qdw_tile *t, const qdw_end *end, int64_t c, const __m256i *w, const lt_qdw_block *p,
-                          const int KW, const int S, const int OWT) {
+                          const int KW, const int S, const int OWT, const int FLIP) {
   const int cols = (OWT - 1) * S + KW, groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
   __m256i acc[LT_QDW_MAX_OWT][4];
 #pragma GCC unroll 4
@@ -72,11 +77,11 @@ QDW_INLINE void qdw_block(const lt_qdw_tile *t, const qdw_end *end, int64_t c, c
   }
   const uint8_t *const *x = t->x;
   for (int64_t kh = 0; kh < t->kh; kh++, x += cols, w += parities * groups * 4) {
-    qdw_pair next = qdw_pair_at(x, c, end->flip, 0, cols);
+    qdw_pair next = qdw_pair_at(x, c, FLIP, 0, cols);
 #pragma GCC unroll 8
     for (int e = 0; e < cols; e += 2) {
       const qdw_pair pair = next;
-      if (e + 2 < cols) next = qdw_pair_at(x, c, end->flip, e + 2, cols);
+      if (e + 2 < cols) next = qdw_pair_at(x, c, FLIP, e + 2, cols);
       __m256i q[4];
       qdw_group(q, pair, next);
 #pragma GCC unroll 4
@@ -94,18 +99,25 @@ QDW_INLINE void qdw_block(const lt_qdw_tile *t, const qdw_end *end, int64_t c, c
   for (int o = 0; o < OWT; o++) qdw_finish(end, t->y + o * t->ldy + c, acc[o], p->scale);
 }
 
-QDW_INLINE void qdw_tile(const lt_qdw_tile *t, const int KW, const int S, const int OWT) {
+QDW_INLINE void qdw_blocks(const lt_qdw_tile *t, const int KW, const int S, const int OWT, const int FLIP) {
   const int groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
   const int64_t w_block = t->kh * parities * groups * 4;
-  const qdw_end end = {.hi = _mm256_set1_ps(t->hi),
-                       .zero = _mm256_set1_epi16((int16_t)t->y_zero),
+  const qdw_end end = {.zero = _mm256_set1_epi16((int16_t)t->y_zero),
                        .low = _mm256_set1_epi8((char)t->y_min),
-                       .flip = _mm256_set1_epi8((char)t->flip),
+                       .high = _mm256_set1_epi8((char)t->y_max),
+                       .wide = t->wide,
                        .y_signed = t->y_signed};
   const __m256i *w = t->w;
   const lt_qdw_block *p = t->blocks;
   for (int64_t c = t->c0; c < t->c1; c += LT_QDW_BLOCK, w += w_block, p++)
-    qdw_block(t, &end, c < t->last ? c : t->last, w, p, KW, S, OWT);
+    qdw_block(t, &end, c < t->last ? c : t->last, w, p, KW, S, OWT, FLIP);
+}
+
+QDW_INLINE void qdw_tile(const lt_qdw_tile *t, const int KW, const int S, const int OWT) {
+  if (t->x_signed)
+    qdw_blocks(t, KW, S, OWT, 1);
+  else
+    qdw_blocks(t, KW, S, OWT, 0);
 }
 
 #define QDW_CAT_(a, b) a##b
