@@ -155,37 +155,35 @@ static const uint8_t *input(const lt_qdepthwise_conv2d_args *d, int64_t image, i
   return (const uint8_t *)d->x + ((image * d->ih + iy) * d->iw + ix) * d->ldx;
 }
 
-/* Where the taps of `cols` neighbouring columns find their input, kernel rows [r0, r1) of it inside the image. */
-static void point_tile(const qdw_job *job, const uint8_t **x, int64_t cols, const uint8_t *at, int64_t ix, int64_t r0,
-                       int64_t r1) {
+/* Where the taps of `cols` neighbouring columns find their input; `at` is under the first one. */
+static void point_tile(const qdw_job *job, lt_qdw_tile *t, int64_t cols, const uint8_t *at, int64_t ix) {
   const lt_qdepthwise_conv2d_args *d = job->d;
   const int64_t k0 = min64(cols, max64(0, -ix)), k1 = max64(k0, min64(cols, d->iw - ix));
+  const uint8_t **x = t->x;
   for (int64_t kh = 0; kh < d->kh; kh++, at += job->run.row, x += cols) {
-    const bool inside = kh >= r0 && kh < r1;
+    const bool inside = kh >= t->r0 && kh < t->r1;
     for (int64_t k = 0; k < cols; k++) x[k] = inside && k >= k0 && k < k1 ? at + k * d->ldx : job->padding;
   }
 }
 
-/* The tiles of a row. Next to one whose columns are all inside the image, another such only moves the pointers. */
+/* The tiles of a row; neighbours whose columns are all inside the image go to the kernel together. */
 static void tiled_block(const qdw_job *job, lt_qdw_tile *t, int64_t image, int64_t oy) {
   const lt_qdepthwise_conv2d_args *d = job->d;
   const int64_t iy = oy * d->sh - d->pt;
-  const int64_t r0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
-  const int64_t r1 = iy < d->ih ? max64(r0, min64(d->kh, (d->ih - 1 - iy) / d->dh + 1)) : r0;
-  int64_t owt = 0, ix = -d->pl;
-  bool inside = false;
+  t->r0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
+  t->r1 = iy < d->ih ? max64(t->r0, min64(d->kh, (d->ih - 1 - iy) / d->dh + 1)) : t->r0;
   t->y = (uint8_t *)d->y + (image * d->oh + oy) * d->ow * d->ldy;
-  for (int64_t i = 0; i < job->tiles; i++, ix += owt * d->sw, t->y += owt * d->ldy) {
-    const int64_t wanted = job->low + (i < job->more), cols = (wanted - 1) * d->sw + d->kw;
-    const bool movable = inside && wanted == owt;
-    owt = wanted;
-    inside = ix >= 0 && ix + cols <= d->iw;
-    if (movable && inside) {
-      for (int64_t k = r0 * cols; k < r1 * cols; k++) t->x[k] += owt * d->sw * d->ldx;
-    } else {
-      point_tile(job, t->x, cols, input(d, image, iy, ix), ix, r0, r1);
-    }
-    (i < job->more ? job->more_kernel : job->low_kernel)(t);
+  for (int64_t i = 0, ix = -d->pl; i < job->tiles; i += t->count) {
+    const bool more = i < job->more;
+    const int64_t owt = job->low + more, cols = (owt - 1) * d->sw + d->kw;
+    t->step = owt * d->sw * d->ldx;
+    t->count = 1;
+    if (ix >= 0 && ix + cols <= d->iw)
+      t->count = min64((more ? job->more : job->tiles) - i, (d->iw - ix - cols) / (owt * d->sw) + 1);
+    point_tile(job, t, cols, input(d, image, iy, ix), ix);
+    (more ? job->more_kernel : job->low_kernel)(t);
+    ix += t->count * owt * d->sw;
+    t->y += t->count * owt * d->ldy;
   }
 }
 

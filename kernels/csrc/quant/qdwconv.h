@@ -50,10 +50,11 @@ typedef struct {
 typedef struct {
   /* Channel 0 of the input pixels under the taps, row by row: kh rows of (OWT - 1) S + KW. */
   const uint8_t *x[LT_QDW_MAX_KH * LT_QDW_MAX_COLS];
-  int64_t kh;
-  int64_t c0, c1;             /* channels to compute, from a block's first one on */
-  int64_t last;               /* where the last block starts */
-  const void *w;              /* of the first block */
+  int64_t kh, r0, r1;  /* kernel rows, [r0, r1) of which are inside the image */
+  int64_t count, step; /* tiles side by side, and the distance of their inputs; 1 tile where columns are outside */
+  int64_t c0, c1;      /* channels to compute, from a block's first one on */
+  int64_t last;        /* where the last block starts */
+  const void *w;       /* of the first block */
   const lt_qdw_block *blocks; /* from the first one on */
   uint8_t *y;                 /* channel 0 of the first pixel */
   int64_t ldy;
@@ -62,6 +63,7 @@ typedef struct {
   int wide;               /* scaled sums may not fit int32 */
 } lt_qdw_tile;
 
-typedef void lt_qdw_tile_fn(const lt_qdw_tile *tile);
+/* Moves tile->x on if there are more tiles than one. */
+typedef void lt_qdw_tile_fn(lt_qdw_tile *tile);
 
 #endif

@@ -66,8 +66,8 @@ QDW_INLINE void qdw_finish(const qdw_end *end, uint8_t *y, const __m256i acc[4],
 }
 
 /* The block of channels from c on. */
-QDW_INLINE void qdw_block(const lt_qdw_tile *t, const qdw_end *end, int64_t c, const __m256i *w, const lt_qdw_block *p,
-                          const int KW, const int S, const int OWT, const int FLIP) {
+QDW_INLINE void qdw_block(const lt_qdw_tile *t, uint8_t *y, const qdw_end *end, int64_t c, const __m256i *w,
+                          const lt_qdw_block *p, const int KW, const int S, const int OWT, const int FLIP) {
   const int cols = (OWT - 1) * S + KW, groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
   __m256i acc[LT_QDW_MAX_OWT][4];
 #pragma GCC unroll 4
@@ -96,35 +96,40 @@ QDW_INLINE void qdw_block(const lt_qdw_tile *t, const qdw_end *end, int64_t c, c
     }
   }
 #pragma GCC unroll 4
-  for (int o = 0; o < OWT; o++) qdw_finish(end, t->y + o * t->ldy + c, acc[o], p->scale);
+  for (int o = 0; o < OWT; o++) qdw_finish(end, y + o * t->ldy + c, acc[o], p->scale);
 }
 
-QDW_INLINE void qdw_blocks(const lt_qdw_tile *t, const int KW, const int S, const int OWT, const int FLIP) {
-  const int groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
+QDW_INLINE void qdw_tiles(lt_qdw_tile *t, const int KW, const int S, const int OWT, const int FLIP) {
+  const int cols = (OWT - 1) * S + KW, groups = (KW + LT_QDW_GROUP) / LT_QDW_GROUP, parities = S == 1 ? 2 : 1;
   const int64_t w_block = t->kh * parities * groups * 4;
   const qdw_end end = {.zero = _mm256_set1_epi16((int16_t)t->y_zero),
                        .low = _mm256_set1_epi8((char)t->y_min),
                        .high = _mm256_set1_epi8((char)t->y_max),
                        .wide = t->wide,
                        .y_signed = t->y_signed};
-  const __m256i *w = t->w;
-  const lt_qdw_block *p = t->blocks;
-  for (int64_t c = t->c0; c < t->c1; c += LT_QDW_BLOCK, w += w_block, p++)
-    qdw_block(t, &end, c < t->last ? c : t->last, w, p, KW, S, OWT, FLIP);
+  uint8_t *y = t->y;
+  for (int64_t n = t->count;; y += OWT * t->ldy) {
+    const __m256i *w = t->w;
+    const lt_qdw_block *p = t->blocks;
+    for (int64_t c = t->c0; c < t->c1; c += LT_QDW_BLOCK, w += w_block, p++)
+      qdw_block(t, y, &end, c < t->last ? c : t->last, w, p, KW, S, OWT, FLIP);
+    if (--n == 0) return;
+    for (int64_t k = t->r0 * cols; k < t->r1 * cols; k++) t->x[k] += t->step;
+  }
 }
 
-QDW_INLINE void qdw_tile(const lt_qdw_tile *t, const int KW, const int S, const int OWT) {
+QDW_INLINE void qdw_tile(lt_qdw_tile *t, const int KW, const int S, const int OWT) {
   if (t->x_signed)
-    qdw_blocks(t, KW, S, OWT, 1);
+    qdw_tiles(t, KW, S, OWT, 1);
   else
-    qdw_blocks(t, KW, S, OWT, 0);
+    qdw_tiles(t, KW, S, OWT, 0);
 }
 
 #define QDW_CAT_(a, b) a##b
 #define QDW_CAT(a, b) QDW_CAT_(a, b)
 
 #define QDW_DEFINE(KW, S, OWT) \
-  static void qdw_##KW##_##S##_##OWT(const lt_qdw_tile *t) { qdw_tile(t, KW, S, OWT); }
+  static void qdw_##KW##_##S##_##OWT(lt_qdw_tile *t) { qdw_tile(t, KW, S, OWT); }
 QDW_CAT(LT_QDW_VARIANTS_, LT_QDW_ISA)(QDW_DEFINE)
 
     lt_qdw_tile_fn *QDW_CAT(lt_qdw_tile_, LT_QDW_ISA)(int64_t kw, int64_t s, int64_t owt) {
