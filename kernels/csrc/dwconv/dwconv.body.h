@@ -15,13 +15,32 @@ LT_INLINE vf lt_dw_bias(const lt_dw_run *r, int64_t c, int64_t lanes, const int 
   return r->bias ? lt_dw_load(r->bias + c, lanes, PART) : vf_zero();
 }
 
-LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf v, int64_t pixel, int64_t c, int64_t lanes, const int PART) {
-  if (r->residual) v = vf_add(v, lt_dw_load(r->residual + pixel * r->ldr + c, lanes, PART));
-  v = r->hard_swish ? vf_act(v, LT_ACT_HARD_SWISH, 0, 0) : vf_act(v, LT_ACT_CLIP, r->lo, r->hi);
-  if (PART) {
-    vf_store_n(r->y + pixel * r->ldy + c, v, lanes);
-  } else {
-    vf_store(r->y + pixel * r->ldy + c, v);
+/* Activate and store sums of one vector of channels, of OWT neighbouring pixels; `act` is a constant. */
+LT_INLINE void lt_dw_store(const lt_dw_run *r, const vf *sum, int64_t c, int64_t lanes, const int OWT, const int PART,
+                           const int64_t act) {
+#pragma GCC unroll 8
+  for (int o = 0; o < OWT; o++) {
+    const vf v = vf_act(sum[o], act, r->lo, r->hi);
+    if (PART) {
+      vf_store_n(r->y + o * r->ldy + c, v, lanes);
+    } else {
+      vf_store(r->y + o * r->ldy + c, v);
+    }
+  }
+}
+
+LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf *sum, int64_t c, int64_t lanes, const int OWT, const int PART) {
+  const vf bias = lt_dw_bias(r, c, lanes, PART);
+#pragma GCC unroll 8
+  for (int o = 0; o < OWT; o++) sum[o] = vf_add(sum[o], bias);
+  if (r->residual) {
+#pragma GCC unroll 8
+    for (int o = 0; o < OWT; o++) sum[o] = vf_add(sum[o], lt_dw_load(r->residual + o * r->ldr + c, lanes, PART));
+  }
+  switch (r->act) {
+    case LT_ACT_HARD_SWISH: lt_dw_store(r, sum, c, lanes, OWT, PART, LT_ACT_HARD_SWISH); break;
+    case LT_ACT_SILU: lt_dw_store(r, sum, c, lanes, OWT, PART, LT_ACT_SILU); break;
+    default: lt_dw_store(r, sum, c, lanes, OWT, PART, LT_ACT_CLIP);
   }
 }
 
@@ -29,11 +48,11 @@ LT_INLINE void lt_dw_finish(const lt_dw_run *r, vf v, int64_t pixel, int64_t c, 
  * once for all the outputs of its row that it meets. PART: the only vector has just `lanes` lanes. */
 LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const int KW, const int S, const int OWT,
                           const int CV, const int PART) {
-  vf acc[LT_DW_MAX_OWT][2];
+  vf acc[2][LT_DW_MAX_OWT];
 #pragma GCC unroll 2
   for (int v = 0; v < CV; v++) {
 #pragma GCC unroll 8
-    for (int o = 0; o < OWT; o++) acc[o][v] = vf_zero();
+    for (int o = 0; o < OWT; o++) acc[v][o] = vf_zero();
   }
   const float *x = r->x + r->kh0 * r->row + c, *w = r->w + r->kh0 * KW * r->wc + c;
   for (int64_t kh = r->kh0; kh < r->kh1; kh++, x += r->row, w += KW * r->wc) {
@@ -51,17 +70,13 @@ LT_INLINE void lt_dw_tile(const lt_dw_run *r, int64_t c, int64_t lanes, const in
 #pragma GCC unroll 5
         for (int k = 0; k < KW; k++) {
           if (i >= k && (i - k) % S == 0 && (i - k) / S < OWT)
-            acc[(i - k) / S][v] = vf_fma(xv, wv[k][v], acc[(i - k) / S][v]);
+            acc[v][(i - k) / S] = vf_fma(xv, wv[k][v], acc[v][(i - k) / S]);
         }
       }
     }
   }
 #pragma GCC unroll 2
-  for (int v = 0; v < CV; v++) {
-    const vf bias = lt_dw_bias(r, c + v * LT_VL, lanes, PART);
-#pragma GCC unroll 8
-    for (int o = 0; o < OWT; o++) lt_dw_finish(r, vf_add(acc[o][v], bias), o, c + v * LT_VL, lanes, PART);
-  }
+  for (int v = 0; v < CV; v++) lt_dw_finish(r, acc[v], c + v * LT_VL, lanes, OWT, PART);
 }
 
 LT_INLINE void lt_dw_channels(const lt_dw_run *r, const int KW, const int S, const int OWT, const int CV) {
@@ -88,10 +103,7 @@ LT_INLINE void lt_dw_pixel_tile(const lt_dw_run *r, int64_t c, int64_t lanes, co
     }
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < CV; v++) {
-    const vf bias = lt_dw_bias(r, c + v * LT_VL, lanes, PART);
-    lt_dw_finish(r, vf_add(acc[v], bias), 0, c + v * LT_VL, lanes, PART);
-  }
+  for (int v = 0; v < CV; v++) lt_dw_finish(r, acc + v, c + v * LT_VL, lanes, 1, PART);
 }
 
 void LT_FN(lt_dw_pixel)(const lt_dw_run *r) {

@@ -98,7 +98,7 @@ static void one_row(const dw_job *job, int64_t image, int64_t oy) {
                  .wc = d->c,
                  .ldy = d->ldy,
                  .ldr = d->ldr,
-                 .hard_swish = job->epilogue.hard_swish,
+                 .act = job->epilogue.act,
                  .lo = job->epilogue.lo,
                  .hi = job->epilogue.hi};
   r.kh0 = iy < 0 ? min64(d->kh, ceil_div(-iy, d->dh)) : 0;
@@ -119,8 +119,8 @@ static void one_row(const dw_job *job, int64_t image, int64_t oy) {
     }
     for (int64_t ox = job->ox1; ox < d->ow; ox++) edge_pixel(job, &r, image, oy, ox, c0);
   }
-  if (job->epilogue.post && !job->epilogue.hard_swish)
-    job->epilogue.post((float *)d->y + (image * d->oh + oy) * d->ow * d->ldy, d->ow, d->c, d->ldy, d->act,
+  if (job->epilogue.rest)
+    job->epilogue.rest((float *)d->y + (image * d->oh + oy) * d->ow * d->ldy, d->ow, d->c, d->ldy, d->act,
                        (float)d->alpha, (float)d->beta);
 }
 

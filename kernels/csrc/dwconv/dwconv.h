@@ -16,8 +16,8 @@ typedef struct {
   const float *bias, *residual;   /* null for none */
   float *y;
   int64_t ldy, ldr;
-  int64_t c;          /* channels to compute */
-  int64_t hard_swish; /* or else a clamp */
+  int64_t c;   /* channels to compute */
+  int64_t act; /* LT_ACT_HARD_SWISH, LT_ACT_SILU, or else a clamp */
   float lo, hi;
 } lt_dw_run;
 

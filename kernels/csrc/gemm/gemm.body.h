@@ -120,10 +120,10 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
     }
   }
 
-  if (t->hard_swish) {
-    lt_gemm_finish(t, acc, MR, NV, LT_ACT_HARD_SWISH);
-  } else {
-    lt_gemm_finish(t, acc, MR, NV, LT_ACT_CLIP);
+  switch (t->act) {
+    case LT_ACT_HARD_SWISH: lt_gemm_finish(t, acc, MR, NV, LT_ACT_HARD_SWISH); break;
+    case LT_ACT_SILU: lt_gemm_finish(t, acc, MR, NV, LT_ACT_SILU); break;
+    default: lt_gemm_finish(t, acc, MR, NV, LT_ACT_CLIP);
   }
 }
 
@@ -149,12 +149,29 @@ void LT_FN(lt_sum_rows)(float *y, const float *a, const float *b, float sign, in
   }
 }
 
-void LT_FN(lt_act_rows)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {
+/* `act` is a constant. */
+LT_INLINE void lt_act_run(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {
   for (int64_t r = 0; r < rows; r++, c += ldc) {
     int64_t j = 0;
+#pragma GCC unroll 2
     for (; j + LT_VL <= cols; j += LT_VL) vf_store(c + j, vf_act(vf_load(c + j), act, alpha, beta));
     if (j < cols) vf_store_n(c + j, vf_act(vf_load_n(c + j, cols - j), act, alpha, beta), cols - j);
   }
+}
+
+void LT_FN(lt_act_rows)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {
+#define CASE(act) \
+  case act: lt_act_run(c, rows, cols, ldc, act, alpha, beta); break
+  switch (act) {
+    CASE(LT_ACT_HARD_SIGMOID);
+    CASE(LT_ACT_HARD_SWISH);
+    CASE(LT_ACT_SIGMOID);
+    CASE(LT_ACT_SILU);
+    CASE(LT_ACT_TANH);
+    CASE(LT_ACT_GELU);
+    CASE(LT_ACT_LEAKY_RELU);
+  }
+#undef CASE
 }
 
 #endif

@@ -37,10 +37,12 @@ lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku) {
 
 int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float alpha, float beta) {
   if (act < 0 || act >= LT_ACT_COUNT) return LT_BAD_ARGUMENT;
-  epilogue->hard_swish = act == LT_ACT_HARD_SWISH;
+  const int in_registers = act == LT_ACT_HARD_SWISH || act == LT_ACT_SILU;
+  epilogue->act = in_registers ? act : LT_ACT_CLIP;
   epilogue->lo = act == LT_ACT_RELU ? 0.0f : act == LT_ACT_CLIP ? alpha : -INFINITY;
   epilogue->hi = act == LT_ACT_CLIP ? beta : INFINITY;
-  epilogue->post = act > LT_ACT_CLIP ? acts[isa] : 0;
+  epilogue->memory = act > LT_ACT_CLIP ? acts[isa] : 0;
+  epilogue->rest = in_registers ? 0 : epilogue->memory;
   return LT_OK;
 }
 
@@ -64,11 +66,11 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
                .cvs = lanes,
                .ldr = rows->ldr,
                .ldf = first ? rows->ldf : rows->ldc,
-               .hard_swish = last && rhs->epilogue.hard_swish,
+               .act = last ? rhs->epilogue.act : LT_ACT_CLIP,
                .lo = last ? rhs->epilogue.lo : -INFINITY,
                .hi = last ? rhs->epilogue.hi : INFINITY,
                .prefetch = rhs->prefetch};
-  const lt_act_fn post = last && !rhs->epilogue.hard_swish ? rhs->epilogue.post : 0;
+  const lt_act_fn rest = last ? rhs->epilogue.rest : 0;
   for (int64_t n = n0; n < n1; n += panel) {
     const int64_t cols = min64(panel, rhs->n - n), nv = ceil_div(cols, lanes);
     const int in_place = rhs->ku == 0 && cols % lanes == 0;
@@ -86,7 +88,7 @@ void lt_gemm_block(const lt_rhs *rhs, const lt_rows *rows, int64_t n0, int64_t n
       t.from = !first ? t.c : rows->from ? rows->from + r * rows->ldf + n : 0;
       t.residual = last && rows->residual ? rows->residual + r * rows->ldr + n : 0;
       (i < more ? more_fn : low_fn)(&t);
-      if (post) post(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
+      if (rest) rest(t.c, count, cols, rows->ldc, rhs->act, rhs->alpha, rhs->beta);
       r += count;
     }
   }

@@ -7,9 +7,9 @@
 #define LT_GEMM_MAX_MR 14
 #define LT_GEMM_MAX_NV 4
 
-/* One tile: c = f(sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s] + bias + residual), where f is hard-swish or
- * a clamp between lo and hi, a batch-reduce GEMM (Georganas et al., 2020). Rows of A are lda apart; b is one packed
- * panel, consecutive over the segments. */
+/* One tile: c = f(sum over segments s of a[:, seg[s] : seg[s] + kseg] b[s] + bias + residual), where f is hard-swish,
+ * SiLU or a clamp between lo and hi, a batch-reduce GEMM (Georganas et al., 2020). Rows of A are lda apart; b is one
+ * packed panel, consecutive over the segments. */
 typedef struct {
   const float *a;
   int64_t lda;
@@ -24,7 +24,7 @@ typedef struct {
   const float *bias;     /* one value a column, null for none */
   const float *residual; /* null for none */
   int64_t ldr;
-  int64_t hard_swish;
+  int64_t act; /* LT_ACT_HARD_SWISH, LT_ACT_SILU, or else a clamp */
   float lo, hi;
   int64_t tail;     /* valid lanes of the last vector, 1 to LT_VL */
   int64_t prefetch; /* bytes ahead in b; 0 for none */
@@ -39,11 +39,12 @@ lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku);
 /* Apply an activation to rows x cols floats in place. */
 typedef void (*lt_act_fn)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta);
 
-/* What is done to a finished tile: a clamp in registers, and an activation over memory where a clamp is not enough. */
+/* What is done to a finished tile: in kernels that have no more, a clamp in registers and then `memory` over what they
+ * wrote; in the others `act` or a clamp in registers, and then `rest`. */
 typedef struct {
+  int64_t act; /* LT_ACT_HARD_SWISH, LT_ACT_SILU, or LT_ACT_CLIP */
   float lo, hi;
-  lt_act_fn post;     /* null if the clamp is all */
-  int64_t hard_swish; /* whether `post` is hard-swish, which some kernels do in registers as well */
+  lt_act_fn memory, rest; /* null for nothing */
 } lt_epilogue;
 
 /* Split an activation into the two; returns a status. */

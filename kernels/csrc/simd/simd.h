@@ -10,11 +10,11 @@
  *   vm; vf_lt, vf_le, vf_eq; vf_blend(m, a, b) = m ? a : b
  *   vf_pow2(n)                  2^n for integral n in [-126, 127]
  *   vf_scale2(x, n)             x 2^n for integral n in [-252, 254]
- *   vf_reciprocal(x)            1 / x for normal x and 1 / x, within 2 units in the last place
- *   vf_exponent, vf_mantissa    x = mantissa 2^exponent with 1 <= mantissa < 2, for normal x > 0
- *   vf_hsum, vf_hmax, vf_hmin   across the lanes
- *   va, LT_AK                   LT_AK consecutive k of one row of A, as GEMM bodies want them: va_load(p);
- *                               vf_fma_lane(b, a, i, c) = b a[i] + c (i a constant after unrolling)
+ *   vf_pow2_of(t)               2^n for t = LT_POW2_BIAS + n, n integral in [-126, 127]: adding and subtracting the
+ * bias rounds a number to such an n on the way vf_quotient(a, b)           a / b for normal b, 1 / b and a / b, within
+ * 2 units in the last place vf_exponent, vf_mantissa    x = mantissa 2^exponent with 1 <= mantissa < 2, for normal x >
+ * 0 vf_hsum, vf_hmax, vf_hmin   across the lanes va, LT_AK                   LT_AK consecutive k of one row of A, as
+ * GEMM bodies want them: va_load(p); vf_fma_lane(b, a, i, c) = b a[i] + c (i a constant after unrolling)
  */
 #ifndef LT_SIMD_H
 #define LT_SIMD_H
@@ -36,6 +36,9 @@
 #else
 #error "define LT_SIMD_<ISA> before simd.h"
 #endif
+
+/* The last bits of a float of this size count ones, and hold the biased exponent of 2^0. */
+#define LT_POW2_BIAS (0x1.8p23f + 127.0f)
 
 #define LT_CAT_(a, b) a##b
 #define LT_CAT(a, b) LT_CAT_(a, b)

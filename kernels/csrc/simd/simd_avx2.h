@@ -54,7 +54,8 @@ LT_INLINE vf vf_scale2(vf x, vf n) {
   vf half = vf_round(vf_mul(n, vf_set1(0.5f)));
   return vf_mul(vf_mul(x, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
 }
-LT_INLINE vf vf_reciprocal(vf x) { return vf_div(vf_set1(1.0f), x); }
+LT_INLINE vf vf_pow2_of(vf t) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23)); }
+LT_INLINE vf vf_quotient(vf a, vf b) { return vf_div(a, b); }
 LT_INLINE vf vf_exponent(vf x) {
   __m256i e = _mm256_srli_epi32(_mm256_castps_si256(x), 23);
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(e, _mm256_set1_epi32(127)));

@@ -39,9 +39,11 @@ LT_INLINE vf vf_pow2(vf n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
 }
 LT_INLINE vf vf_scale2(vf x, vf n) { return _mm512_scalef_ps(x, n); }
-LT_INLINE vf vf_reciprocal(vf x) {
-  vf r = _mm512_rcp14_ps(x);
-  return _mm512_mul_ps(r, _mm512_fnmadd_ps(x, r, _mm512_set1_ps(2.0f)));
+LT_INLINE vf vf_pow2_of(vf t) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23)); }
+/* One step of Newton's method. */
+LT_INLINE vf vf_quotient(vf a, vf b) {
+  const vf r = _mm512_rcp14_ps(b);
+  return _mm512_mul_ps(a, _mm512_fmadd_ps(r, _mm512_fnmadd_ps(b, r, _mm512_set1_ps(1.0f)), r));
 }
 LT_INLINE vf vf_exponent(vf x) {
   __m512i e = _mm512_srli_epi32(_mm512_castps_si512(x), 23);

@@ -56,7 +56,13 @@ LT_INLINE vf vf_scale2(vf x, vf n) {
   vf half = vf_round(vf_mul(n, vf_set1(0.5f)));
   return vf_mul(vf_mul(x, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
 }
-LT_INLINE vf vf_reciprocal(vf x) { return vf_div(vf_set1(1.0f), x); }
+LT_INLINE vf vf_pow2_of(vf t) { return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(t), 23)); }
+/* Two steps of Newton's method: many cores divide one lane at a time. */
+LT_INLINE vf vf_quotient(vf a, vf b) {
+  vf r = vrecpeq_f32(b);
+  r = vmulq_f32(r, vrecpsq_f32(b, r));
+  return vmulq_f32(a, vmulq_f32(r, vrecpsq_f32(b, r)));
+}
 LT_INLINE vf vf_exponent(vf x) {
   uint32x4_t e = vshrq_n_u32(vreinterpretq_u32_f32(x), 23);
   return vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(e), vdupq_n_s32(127)));

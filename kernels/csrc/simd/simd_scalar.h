@@ -67,7 +67,8 @@ LT_INLINE vf vf_scale2(vf x, vf n) {
   vf half = vf_round(vf_mul(n, vf_set1(0.5f)));
   return vf_mul(vf_mul(x, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
 }
-LT_INLINE vf vf_reciprocal(vf x) { return vf_div(vf_set1(1.0f), x); }
+LT_INLINE vf vf_pow2_of(vf t) { return (vf)((vm)t << 23); }
+LT_INLINE vf vf_quotient(vf a, vf b) { return vf_div(a, b); }
 LT_INLINE vf vf_exponent(vf x) {
   vf r = x;
   vm e = (vm)x >> 23;

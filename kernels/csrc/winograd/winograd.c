@@ -142,9 +142,9 @@ static void transform_outputs(const winograd_job *job, int64_t group, int64_t bl
     t.rows = min64(job->tile, c->oh - oy);
     t.cols = min64(job->tile, c->ow - ox);
     job->transforms.output(&t);
-    if (!job->epilogue.post) continue;
+    if (!job->epilogue.memory) continue;
     for (int64_t i = 0; i < t.rows; i++)
-      job->epilogue.post(t.y + i * t.row, t.cols, columns, c->ldy, c->act, (float)c->alpha, (float)c->beta);
+      job->epilogue.memory(t.y + i * t.row, t.cols, columns, c->ldy, c->act, (float)c->alpha, (float)c->beta);
   }
 }
 
