@@ -21,10 +21,13 @@ LT_INLINE vi qbinary_load(const qbinary_operand *v, int64_t i, int64_t n, int ki
   return vi_load_bytes(lane, is_signed, LT_VL);
 }
 
-LT_INLINE vi qbinary_vector(const lt_qbinary_job *job, vi a, vi b, int add) {
+/* n <= LT_VL results from element i on. */
+LT_INLINE vi qbinary_at(const lt_qbinary_job *job, const qbinary_operand *a, const qbinary_operand *b, int64_t i,
+                        int64_t n, int ka, int kb, int add, int is_signed) {
+  const vi p = qbinary_load(a, i, n, ka, is_signed), q = qbinary_load(b, i, n, kb, is_signed);
   const vf lo = vf_set1(job->lo), hi = vf_set1(job->hi), ratio = vf_set1(job->a_ratio), offset = vf_set1(job->offset);
-  if (add) return vi_quantised_add(a, ratio, b, vf_set1(job->b_ratio), offset, lo, hi);
-  const vi product = vi_mul(vi_sub(a, vi_set1(job->a_zero)), vi_sub(b, vi_set1(job->b_zero)));
+  if (add) return vi_quantised_add(p, ratio, q, vf_set1(job->b_ratio), offset, lo, hi);
+  const vi product = vi_mul(vi_sub(p, vi_set1(job->a_zero)), vi_sub(q, vi_set1(job->b_zero)));
   const vf v = vf_add(vf_mul(vf_from_vi(product), ratio), offset);
   return vi_from_vf(vf_min(hi, vf_max(lo, v)));
 }
@@ -43,14 +46,15 @@ LT_INLINE void qbinary_tile(const lt_qbinary_job *job, const lt_patch *tile, int
     b.splat = vi_set1(is_signed ? *(const int8_t *)b.at : *b.at);
     uint8_t *y = job->y + tile->offset[LT_QBINARY_Y] + row * cols;
     int64_t i = 0;
+    for (; i + 4 * LT_VL <= cols; i += 4 * LT_VL) {
+      vi v[4];
 #pragma GCC unroll 4
-    for (; i + LT_VL <= cols; i += LT_VL) {
-      const vi p = qbinary_load(&a, i, LT_VL, ka, is_signed), q = qbinary_load(&b, i, LT_VL, kb, is_signed);
-      vi_store_bytes(y + i, qbinary_vector(job, p, q, add), LT_VL);
+      for (int k = 0; k < 4; k++) v[k] = qbinary_at(job, &a, &b, i + k * LT_VL, LT_VL, ka, kb, add, is_signed);
+      vi_store_bytes4(y + i, v);
     }
-    if (i < cols) {
-      const vi p = qbinary_load(&a, i, cols - i, ka, is_signed), q = qbinary_load(&b, i, cols - i, kb, is_signed);
-      vi_store_bytes(y + i, qbinary_vector(job, p, q, add), cols - i);
+    for (; i < cols; i += LT_VL) {
+      const int64_t n = cols - i < LT_VL ? cols - i : LT_VL;
+      vi_store_bytes(y + i, qbinary_at(job, &a, &b, i, n, ka, kb, add, is_signed), n);
     }
   }
 }
@@ -84,14 +88,24 @@ void LT_FN(lt_qbinary)(void *context, int64_t begin, int64_t end) {
   }
 }
 
+LT_INLINE vi qsum_at(const uint8_t *a, const uint8_t *b, int64_t n, vi flip, const lt_qsum *s) {
+  const vi p = vi_sub(vi_xor(vi_load_bytes(a, 0, n), flip), flip);
+  const vi q = vi_sub(vi_xor(vi_load_bytes(b, 0, n), flip), flip);
+  return vi_quantised_add(p, vf_set1(s->a_ratio), q, vf_set1(s->b_ratio), vf_set1(s->offset), vf_set1(s->lo),
+                          vf_set1(s->hi));
+}
+
 void LT_FN(lt_qsum_row)(const lt_qsum *s, const uint8_t *a, const uint8_t *b, uint8_t *y, int64_t n) {
-  const vf a_ratio = vf_set1(s->a_ratio), b_ratio = vf_set1(s->b_ratio), offset = vf_set1(s->offset);
-  const vf lo = vf_set1(s->lo), hi = vf_set1(s->hi);
   const vi flip = vi_set1(s->is_signed ? 0x80 : 0);
-  for (int64_t i = 0; i < n; i += LT_VL) {
+  int64_t i = 0;
+  for (; i + 4 * LT_VL <= n; i += 4 * LT_VL) {
+    vi v[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) v[k] = qsum_at(a + i + k * LT_VL, b + i + k * LT_VL, LT_VL, flip, s);
+    vi_store_bytes4(y + i, v);
+  }
+  for (; i < n; i += LT_VL) {
     const int64_t lanes = n - i < LT_VL ? n - i : LT_VL;
-    const vi p = vi_sub(vi_xor(vi_load_bytes(a + i, 0, lanes), flip), flip);
-    const vi q = vi_sub(vi_xor(vi_load_bytes(b + i, 0, lanes), flip), flip);
-    vi_store_bytes(y + i, vi_quantised_add(p, a_ratio, q, b_ratio, offset, lo, hi), lanes);
+    vi_store_bytes(y + i, qsum_at(a + i, b + i, lanes, flip, s), lanes);
   }
 }

@@ -12,14 +12,11 @@ LT_INLINE vi quantize_load(const void *x, int64_t i, int64_t n, int64_t type) {
   return vi_load(lane);
 }
 
-LT_INLINE void quantize_store(void *y, int64_t i, int64_t n, vi v, int64_t type) {
-  if (lt_is_byte(type)) {
-    vi_store_bytes((uint8_t *)y + i, v, n);
-    return;
-  }
+/* n <= LT_VL integers of 16 bits. */
+LT_INLINE void quantize_store16(uint16_t *y, int64_t n, vi v) {
   int32_t lane[LT_VL];
   vi_store(lane, v);
-  for (int64_t k = 0; k < n; k++) ((uint16_t *)y)[i + k] = (uint16_t)lane[k];
+  for (int64_t k = 0; k < n; k++) y[k] = (uint16_t)lane[k];
 }
 
 LT_INLINE vf quantize_scale(const lt_quantize_row *row, int64_t i, int64_t n) {
@@ -33,30 +30,42 @@ LT_INLINE vi quantize_zero(const lt_quantize_row *row, int64_t i, int64_t n) {
   return n == LT_VL ? vi_load(row->zero + i) : vi_load_n(row->zero + i, n);
 }
 
-LT_INLINE void quantize_vector(const lt_quantize_row *row, const float *x, void *y, int64_t i, int64_t n,
-                               int64_t type) {
+LT_INLINE vi quantize_vector(const lt_quantize_row *row, const float *x, int64_t i, int64_t n) {
   const vi zero = quantize_zero(row, i, n);
   const vf offset = vf_from_vi(zero);
   const vf lo = vf_sub(vf_set1((float)row->y_min), offset), hi = vf_sub(vf_set1((float)row->y_max), offset);
   vf v = n == LT_VL ? vf_load(x + i) : vf_load_n(x + i, n);
   v = vf_div(v, quantize_scale(row, i, n));
   v = vf_blend(vf_eq(v, v), v, lo);
-  quantize_store(y, i, n, vi_quantise(v, lo, hi, zero), type);
+  return vi_quantise(v, lo, hi, zero);
 }
 
-LT_INLINE void quantize_row(const lt_quantize_row *row, const float *x, void *y, int64_t type) {
+LT_INLINE void quantize_to_bytes(const lt_quantize_row *row, const float *x, uint8_t *y) {
+  int64_t i = 0;
+  for (; i + 4 * LT_VL <= row->n; i += 4 * LT_VL) {
+    vi v[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) v[k] = quantize_vector(row, x, i + k * LT_VL, LT_VL);
+    vi_store_bytes4(y + i, v);
+  }
+  for (; i < row->n; i += LT_VL) {
+    const int64_t n = row->n - i < LT_VL ? row->n - i : LT_VL;
+    vi_store_bytes(y + i, quantize_vector(row, x, i, n), n);
+  }
+}
+
+LT_INLINE void quantize_to_16_bits(const lt_quantize_row *row, const float *x, uint16_t *y) {
   int64_t i = 0;
 #pragma GCC unroll 4
-  for (; i + LT_VL <= row->n; i += LT_VL) quantize_vector(row, x, y, i, LT_VL, type);
-  if (i < row->n) quantize_vector(row, x, y, i, row->n - i, type);
+  for (; i + LT_VL <= row->n; i += LT_VL) quantize_store16(y + i, LT_VL, quantize_vector(row, x, i, LT_VL));
+  if (i < row->n) quantize_store16(y + i, row->n - i, quantize_vector(row, x, i, row->n - i));
 }
 
 void LT_FN(lt_quantize_row)(const lt_quantize_row *row, const void *x, void *y) {
-  switch (row->type) {
-    case LT_U8:
-    case LT_I8: quantize_row(row, x, y, LT_U8); break;
-    default: quantize_row(row, x, y, LT_U16); break;
-  }
+  if (lt_is_byte(row->type))
+    quantize_to_bytes(row, x, y);
+  else
+    quantize_to_16_bits(row, x, y);
 }
 
 LT_INLINE void dequantize_vector(const lt_quantize_row *row, const void *x, float *y, int64_t i, int64_t n,

@@ -8,6 +8,7 @@
  *   vf_fused(a, b, c)           a b + c rounded once, also where vf_fma rounds twice
  *   vi_load_bytes(p, sign, n)   n bytes widened, signed or not; the other lanes are 0
  *   vi_store_bytes(p, v, n)     the low bytes of the first n lanes
+ *   vi_store_bytes4(p, v)       those of four vectors whose values fit 16 bits
  *
  * Every instruction set computes the same bits: multiply-adds are fused where vf_fused says so and nowhere else
  * (-ffp-contract=off), and values are clamped before they are rounded, so that no conversion overflows.
@@ -70,6 +71,13 @@ LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
     _mm_mask_storeu_epi8(p, lt_first_n(n), _mm512_cvtepi32_epi8(v));
   }
 }
+LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
+  const __m512i byte = _mm512_set1_epi16(0xff),
+                order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i low = _mm512_and_si512(_mm512_packs_epi32(v[0], v[1]), byte);
+  const __m512i high = _mm512_and_si512(_mm512_packs_epi32(v[2], v[3]), byte);
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+}
 
 #elif defined(LT_SIMD_AVX2)
 
@@ -98,6 +106,12 @@ LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
   } else {
     lt_store_bytes(p, (uint64_t)_mm_cvtsi128_si64(bytes), n);
   }
+}
+LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
+  const __m256i byte = _mm256_set1_epi16(0xff), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i low = _mm256_and_si256(_mm256_packs_epi32(v[0], v[1]), byte);
+  const __m256i high = _mm256_and_si256(_mm256_packs_epi32(v[2], v[3]), byte);
+  _mm256_storeu_si256(p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));
 }
 
 #elif defined(LT_SIMD_NEON)
@@ -128,6 +142,11 @@ LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
   } else {
     lt_store_bytes(p, vget_lane_u64(vreinterpret_u64_s8(bytes), 0), n);
   }
+}
+LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
+  const int16x8_t low = vuzp1q_s16(vreinterpretq_s16_s32(v[0]), vreinterpretq_s16_s32(v[1]));
+  const int16x8_t high = vuzp1q_s16(vreinterpretq_s16_s32(v[2]), vreinterpretq_s16_s32(v[3]));
+  vst1q_s8(p, vuzp1q_s8(vreinterpretq_s8_s16(low), vreinterpretq_s8_s16(high)));
 }
 
 #else
@@ -165,6 +184,9 @@ LT_INLINE vi vi_load_bytes(const void *p, int sign, int64_t n) {
 LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
   uint8_t *d = p;
   for (int64_t i = 0; i < n; i++) d[i] = (uint8_t)v[i];
+}
+LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
+  for (int i = 0; i < 4; i++) vi_store_bytes((uint8_t *)p + i * LT_VL, v[i], LT_VL);
 }
 
 #endif
