@@ -6,10 +6,14 @@ BIN := $(VENV)/bin
 SOURCES := setup.py src kernels graph tuner onnx_frontend bench tests examples tools
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: build test lint format asan bench bench-compare performance arm demo clean
+.PHONY: build runner test lint format asan bench bench-compare performance arm demo clean
 
 build: $(VENV)/installed
 	$(BIN)/python setup.py -q build_ext --inplace
+
+# The kernels as a program for devices without Python, see docs/tuning-a-device.md.
+runner: build
+	$(BIN)/python tools/runner.py
 
 $(VENV)/installed: pyproject.toml setup.py
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

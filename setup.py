@@ -7,6 +7,7 @@ architecture is read from `_PYTHON_HOST_PLATFORM` through `sysconfig.get_platfor
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sysconfig
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
+from setuptools._distutils import ccompiler
+from setuptools._distutils.sysconfig import customize_compiler
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 
@@ -93,6 +96,20 @@ def libraries() -> list[tuple[str, dict]]:
 
 
 LIBRARIES = libraries()
+RUNNER = Path("kernels/runner/main.c")
+MADE_RUNNER = Path("kernels/bin", f"luthier-runner-{MACHINE}")
+
+
+def sources_hash() -> str:
+    """Of all that kernels are made of; records are valid for one hash."""
+    files = sorted(p for folder in INCLUDE[:2] for p in Path(folder).rglob("*.[ch]"))
+    digest = hashlib.sha256()
+    for path in [*files, Path("setup.py")]:
+        digest.update(path.as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+SOURCES = ("LT_SOURCES", f'"{sources_hash()}"')
 
 
 def stale(target: Path, dependencies: list[str]) -> bool:
@@ -158,12 +175,36 @@ class BuildExtensions(build_ext):
         super().run()
 
 
+class BuildRunner(build_clib):
+    """Builds the kernels as a program without any dependency, for devices without Python."""
+
+    def run(self) -> None:
+        self.run_command("build_clib")
+        archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
+        made_of = [str(RUNNER), *map(str, Path("kernels").rglob("*.h")), *archives, "setup.py"]
+        if not stale(MADE_RUNNER, made_of):
+            return
+        compiler = ccompiler.new_compiler()
+        customize_compiler(compiler)
+        objects = compiler.compile(
+            [str(RUNNER)],
+            output_dir=str(BUILD),
+            macros=[SOURCES],
+            include_dirs=INCLUDE,
+            extra_postargs=CFLAGS,
+        )
+        MADE_RUNNER.parent.mkdir(exist_ok=True)
+        group = ["-Wl,--start-group", *archives, "-Wl,--end-group"]
+        options = ["-static", "-s", *group, *LDFLAGS]
+        compiler.link_executable(objects, str(MADE_RUNNER), extra_postargs=options)
+
+
 def extension(name: str, sources: list[str], libs: list[str]) -> Extension:
     return Extension(
         name,
         sources,
         include_dirs=[*INCLUDE, np.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), SOURCES],
         extra_compile_args=[*CFLAGS, "-Wno-unused-parameter"],
         extra_link_args=LDFLAGS,
         libraries=libs,
@@ -205,9 +246,14 @@ setup(
     include_package_data=False,
     package_data={
         "luthier": ["py.typed", "targets/*.toml"],
+        "luthier.kernels": ["bin/luthier-runner-*"],
         "luthier.bench": ["templates/*.html"],
     },
     libraries=LIBRARIES,
     ext_modules=extensions(),
-    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtensions},
+    cmdclass={
+        "build_clib": BuildLibraries,
+        "build_ext": BuildExtensions,
+        "build_runner": BuildRunner,
+    },
 )

@@ -25,6 +25,9 @@ cdef extern from "luthier/lt_ops.h":
     const lt_op lt_op_table[]
     const int lt_op_count
 
+cdef extern from *:
+    const char *LT_SOURCES
+
 cdef extern from "cpu/cpu.h":
     int lt_isa_available(int64_t isa)
     int lt_int8_isa_available(int64_t isa)
@@ -54,6 +57,9 @@ cdef extern from "quant/qgemm.h":
 cdef extern from "cpu/clock.h" nogil:
     double lt_time_calls(lt_run_fn run, const void *const *args, int64_t count, int64_t inner, int *status)
     double lt_time_regions(int64_t threads, int64_t repeats)
+
+SOURCES = LT_SOURCES.decode()
+"""Hash of the sources that the kernels were built from."""
 
 ISA_NAMES = ("scalar", "avx2", "avx512", "neon", "avxvnni", "avx512vnni", "neonmull", "neondot", "neoni8mm")
 """Names of ``enum lt_isa``, by number. Those behind "neon" are known to qgemm and qconv2d alone."""

@@ -10,7 +10,8 @@ import os
 import platform
 import re
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from typing import Any
 from luthier import knobs
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
-from luthier.target import Cluster, Target
+from luthier.target import Cluster, Target, profile, profiles
 
-__all__ = ["isas", "native_target", "usable_cores"]
+__all__ = ["System", "isas", "native_target", "target_of", "usable_cores"]
 
 SYS_CPU = Path("/sys/devices/system/cpu")
 PROC_CPUINFO = Path("/proc/cpuinfo")
@@ -52,6 +53,28 @@ _ARM_CORE = {  # (implementer, part) of the main ID register
     ("0x41", "0xd49"): "neoverse-n2",
     ("0x41", "0xd4f"): "neoverse-v2",
 }
+
+
+@dataclass(frozen=True)
+class System:
+    """Where a machine is described: this one, or a device.
+
+    Attributes
+    ----------
+    machine : str
+        As ``uname -m`` tells.
+    isas, features : tuple of str
+        What its kernels found.
+    cores : int
+    read : callable
+        From the path of a file to its text; nothing where it cannot be read.
+    """
+
+    machine: str
+    isas: tuple[str, ...]
+    features: tuple[str, ...]
+    cores: int
+    read: Callable[[Path], str]
 
 
 def isas() -> tuple[str, ...]:
@@ -91,19 +114,38 @@ def native_target() -> Target:
 
 @cache
 def _target(found: tuple[str, ...]) -> Target:
-    machine = platform.machine().lower()
-    processors = _read_cpuinfo()
-    counts = Counter(Cluster(*_core(p), max_mhz=_max_mhz(int(p["processor"]))) for p in processors)
+    features = tuple(f for f in _kernels.cpu_features() if _allowed(f, found))
+    system = System(platform.machine(), found, features, os.cpu_count() or 1, _read)
+    target = target_of(system)
+    if target.core == UNKNOWN:
+        return target
+    names = {"l1d": "LEVEL1_DCACHE", "l2": "LEVEL2_CACHE", "l3": "LEVEL3_CACHE"}
+    caches: dict[str, Any] = {
+        name: max(0, os.sysconf(f"SC_{key}_SIZE"))
+        for name, key in names.items()
+        if f"SC_{key}_SIZE" in os.sysconf_names and not getattr(target, name)
+    }
+    return replace(target, **caches)
+
+
+def target_of(system: System) -> Target:
+    """The machine that a `System` describes."""
+    machine = system.machine.lower()
+    arch = _ARCH.get(machine, machine)
+    processors = _cpuinfo(system.read(PROC_CPUINFO))
+    counts = Counter(
+        Cluster(*_core(p, arch), max_mhz=_max_mhz(p["processor"], system)) for p in processors
+    )
     ordered = sorted(counts.items(), key=lambda item: (-item[0].max_mhz, item[0].core))
     clusters = tuple(replace(cluster, count=count) for cluster, count in ordered)
-    features = tuple(f for f in _kernels.cpu_features() if _allowed(f, found))
-    target = Target("unknown", _ARCH.get(machine, machine), clusters, found, features)
+    target = Target("unknown", arch, clusters, system.isas, system.features)
     if not clusters or target.core == UNKNOWN:
         # No Linux, or an emulator that shows the files of another CPU: believe none of them.
-        return replace(target, clusters=(Cluster(UNKNOWN, os.cpu_count() or 1),))
+        return replace(target, clusters=(Cluster(UNKNOWN, system.cores),))
     name = processors[0].get("model name", target.core)
-    caches: dict[str, Any] = _caches()
-    return replace(target, name=name, **caches)
+    fmas = profile(target.core).fmas if target.core in profiles() else 0
+    caches: dict[str, Any] = _caches(system)
+    return replace(target, name=name, fmas=fmas, **caches)
 
 
 def _allowed(feature: str, found: tuple[str, ...]) -> bool:
@@ -113,9 +155,8 @@ def _allowed(feature: str, found: tuple[str, ...]) -> bool:
     return len(found) > 1
 
 
-def _read_cpuinfo() -> list[dict[str, str]]:
+def _cpuinfo(text: str) -> list[dict[str, str]]:
     """One dict a processor."""
-    text = _read(PROC_CPUINFO)
     blocks = (
         dict(_pair(line) for line in b.splitlines() if ":" in line) for b in text.split("\n\n")
     )
@@ -127,38 +168,35 @@ def _pair(line: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _core(info: dict[str, str]) -> tuple[str, int, str]:
+def _core(info: dict[str, str], arch: str) -> tuple[str, int, str]:
     """Core type, 1, and revision of one processor."""
     if "CPU part" in info:
         key = (info.get("CPU implementer", "").lower(), info["CPU part"].lower())
         revision = f"r{int(info.get('CPU variant', '0'), 0)}p{info.get('CPU revision', '0')}"
         return _ARM_CORE.get(key, "arm-" + "-".join(key)), 1, revision
-    if "cpu family" in info and platform.machine().lower() in ("x86_64", "amd64"):
+    if "cpu family" in info and arch == "x86_64":
         vendor = info.get("vendor_id", "x86")
         core = "-".join((_VENDOR.get(vendor, vendor.lower()), info["cpu family"], info["model"]))
         return core, 1, info.get("stepping", "")
     return UNKNOWN, 1, ""
 
 
-def _max_mhz(cpu: int) -> int:
-    text = _read(SYS_CPU / f"cpu{cpu}/cpufreq/cpuinfo_max_freq").strip()
+def _max_mhz(cpu: str, system: System) -> int:
+    text = system.read(SYS_CPU / f"cpu{cpu}/cpufreq/cpuinfo_max_freq").strip()
     return int(text) // 1000 if text.isdecimal() else 0
 
 
-def _caches() -> dict[str, int]:
+def _caches(system: System) -> dict[str, int]:
     """Sizes and sharing of the first core's data caches."""
     found: dict[str, int] = {}
-    for index in sorted((SYS_CPU / "cpu0/cache").glob("index*")):
-        level, kind = _read(index / "level").strip(), _read(index / "type").strip()
+    for index in range(8):
+        folder = SYS_CPU / f"cpu0/cache/index{index}"
+        level, kind = (system.read(folder / name).strip() for name in ("level", "type"))
         name = {"1": "l1d", "2": "l2", "3": "l3"}.get(level)
-        size = re.fullmatch(r"(\d+)([KM]?)", _read(index / "size").strip())
+        size = re.fullmatch(r"(\d+)([KM]?)", system.read(folder / "size").strip())
         if name and kind in ("Data", "Unified") and size:
             found[name] = int(size[1]) << {"": 0, "K": 10, "M": 20}[size[2]]
-            found[f"{name}_cores"] = _count(_read(index / "shared_cpu_list"))
-    names = {"l1d": "LEVEL1_DCACHE", "l2": "LEVEL2_CACHE", "l3": "LEVEL3_CACHE"}
-    for name, key in names.items():
-        if f"SC_{key}_SIZE" in os.sysconf_names and name not in found:
-            found[name] = max(0, os.sysconf(f"SC_{key}_SIZE"))
+            found[f"{name}_cores"] = _count(system.read(folder / "shared_cpu_list"))
     return found
 
 

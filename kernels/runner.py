@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from luthier.kernels import _kernels, fields, reference
+from luthier.kernels.noise import Noise
 from luthier.kernels.quant_inputs import quant_answer, quant_inputs, quant_slots
 from luthier.kernels.requant import DTYPES
 from luthier.kernels.spaces import check_config, default_config, usual_error
 from luthier.kernels.workload import Chain, DepthwiseConv2d, Gemm, Quantised, Workload
 
-__all__ = ["Check", "Runner"]
+__all__ = ["Check", "Runner", "call_slots", "cold_copies", "compare", "expected", "output_dtype"]
 
 COLD_BYTES = 4 << 20
 """Weights are rotated through copies of this many bytes in all, so that timing finds them cold."""
@@ -44,46 +46,47 @@ class Check:
 
 @dataclass(frozen=True)
 class _Inputs:
-    x: np.ndarray
+    x: Noise
     w: np.ndarray
-    bias: np.ndarray | None
-    residual: np.ndarray | None
+    bias: Noise | None
+    residual: Noise | None
 
 
 @lru_cache(maxsize=16)
 def _inputs(workload: Any, seed: int) -> _Inputs:
-    rng = np.random.default_rng(seed)
+    seeds = itertools.count(4 * seed)
 
-    def normal(*shape: int) -> np.ndarray:
-        return rng.standard_normal(shape, np.float32)
+    def noise(*shape: int) -> Noise:
+        return Noise(shape, next(seeds))
 
     w = workload
     out: tuple[int, ...]
     if isinstance(w, Gemm):
-        x = normal(w.batch, w.m, w.k)
-        weights = normal(*([] if w.packed else [w.batch]), w.k, w.n)
+        x = noise(w.batch, w.m, w.k)
+        weights = noise(*([] if w.packed else [w.batch]), w.k, w.n)
         out, depth, channels = (w.batch, w.m, w.n), w.k, w.n
     else:
-        x = normal(w.n, w.h, w.w, w.c)
+        x = noise(w.n, w.h, w.w, w.c)
         depthwise = isinstance(w, DepthwiseConv2d)
         channels = w.c if depthwise else w.k
         inner = 1 if depthwise else w.c // w.groups
-        weights = normal(channels, inner, w.r, w.s)
+        weights = noise(channels, inner, w.r, w.s)
         out, depth = (w.n, w.oh, w.ow, channels), inner * w.r * w.s
-    weights /= np.float32(np.sqrt(depth))
-    bias = normal(channels) if w.bias else None
-    return _Inputs(x, weights, bias, normal(*out) if w.residual else None)
+    bias, residual = noise(channels), noise(*out)
+    scaled = weights.array / np.float32(np.sqrt(depth))
+    return _Inputs(x, scaled, bias if w.bias else None, residual if w.residual else None)
 
 
 @lru_cache(maxsize=8)
-def _reference(workload: Any, seed: int) -> np.ndarray:
+def expected(workload: Any, seed: int) -> np.ndarray:
+    """What the NumPy reference says of the inputs made from a seed."""
     if isinstance(workload, Quantised):
         return quant_answer(workload, seed)
     if not isinstance(workload, Chain):
         i = _inputs(workload, seed)
-        return _float_answer(workload, i.x, i)
+        return _float_answer(workload, i.x.array, i)
     parts = _chain_inputs(workload, seed)
-    y = parts[0].x
+    y = parts[0].x.array
     for member, i in zip(workload.members, parts, strict=True):
         y = _float_answer(member, y, i)
     return y
@@ -91,13 +94,14 @@ def _reference(workload: Any, seed: int) -> np.ndarray:
 
 def _float_answer(w: Any, x: np.ndarray, i: _Inputs) -> np.ndarray:
     """What the reference makes of `x` in place of ``i.x``."""
+    bias, residual = _array(i.bias), _array(i.residual)
     epilogue: dict[str, Any] = {"act": w.activation, "params": _activation_params(w.activation)}
     if isinstance(w, Gemm):
-        return reference.gemm(x, i.w, i.bias, i.residual, **epilogue)
+        return reference.gemm(x, i.w, bias, residual, **epilogue)
     window = {"strides": w.strides, "pads": w.pads, "dilations": w.dilations, **epilogue}
     if isinstance(w, DepthwiseConv2d):
-        return reference.depthwise_conv2d(x, i.w, i.bias, i.residual, **window)
-    return reference.conv2d(x, i.w, i.bias, i.residual, groups=w.groups, **window)
+        return reference.depthwise_conv2d(x, i.w, bias, residual, **window)
+    return reference.conv2d(x, i.w, bias, residual, groups=w.groups, **window)
 
 
 def _chain_inputs(chain: Chain, seed: int) -> list[_Inputs]:
@@ -105,8 +109,21 @@ def _chain_inputs(chain: Chain, seed: int) -> list[_Inputs]:
     return [_inputs(member, seed + i) for i, member in enumerate(chain.members)]
 
 
-def _slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
-    """All slots of a call but for the output and scratch memory."""
+def compare(workload: Any, config: Mapping, output: np.ndarray, seed: int) -> Check:
+    """Compare the output of a config with the reference."""
+    right = expected(workload, seed)
+    error = np.abs(output - right.astype(np.float64))
+    worst = float(error.max(initial=0.0))
+    span = float(np.ptp(right)) if right.size else 0.0
+    # Inputs have unit variance, so a sum of any length has too; fp32 sums err by a few ulps.
+    bound: Any = 2e-5 + 2e-5 * np.abs(right) + 2 * usual_error(config) * span
+    if isinstance(workload, Quantised):
+        bound = 0
+    return Check(bool(np.all(error <= bound)), worst, worst / span if span else worst)
+
+
+def call_slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
+    """All slots of a call but for the output and scratch memory: numbers, arrays, `Noise`, None."""
     if isinstance(workload, Quantised):
         return quant_slots(workload, quant_inputs(workload, seed), config)
     i = _inputs(workload, seed)
@@ -120,6 +137,20 @@ def _slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
         "bias": i.bias,
         "residual": i.residual,
     }
+
+
+def output_dtype(workload: Any) -> np.dtype:
+    """The type of a workload's output."""
+    return np.dtype(DTYPES[workload.y] if isinstance(workload, Quantised) else np.float32)
+
+
+def cold_copies(weights: np.ndarray) -> int:
+    """Through how many copies of packed weights a timing walks."""
+    return max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
+
+
+def _array(value: Any) -> Any:
+    return value.array if isinstance(value, Noise) else value
 
 
 def _activation_params(name: str) -> tuple[float, float]:
@@ -160,8 +191,7 @@ class Runner:
         self.config = default_config(workload) if config is None else check_config(workload, config)
         self.seed = seed
         calls = self._chain_calls() if isinstance(workload, Chain) else self._calls()
-        dtype = DTYPES[workload.y] if isinstance(workload, Quantised) else np.float32
-        self.output = np.empty(_reference(workload, seed).shape, dtype)
+        self.output = np.empty(expected(workload, seed).shape, output_dtype(workload))
         shared: dict[str, Any] = {"y": self.output}
         size = _kernels.work_size(workload.op, calls[0])
         if size:
@@ -170,7 +200,7 @@ class Runner:
 
     def _calls(self) -> list[dict[str, Any]]:
         """The slots of a call with each copy of the weights."""
-        return _with_copies(_slots(self.workload, self.config, self.seed))
+        return _with_copies(call_slots(self.workload, self.config, self.seed))
 
     def _chain_calls(self) -> list[dict[str, Any]]:
         """The same for a chain, whose members have the configs of `lower`."""
@@ -180,7 +210,7 @@ class Runner:
         self._stages = []  # keeps alive what the slot `stages` points to
         for i, member in enumerate(chain.members):
             config = default_config(member, max_error=0.0) | alone
-            slots = _slots(member, config, self.seed + i)
+            slots = call_slots(member, config, self.seed + i)
             self._stages.append(_with_copies({**slots, "x": None, "residual": None}))
         calls = []
         for copy in range(max(map(len, self._stages))):
@@ -189,7 +219,7 @@ class Runner:
                 (copies[copy % len(copies)] for copies in self._stages),
                 strict=True,
             )
-            ends = {"x": inputs[0].x, "residual": inputs[-1].residual}
+            ends = {"x": inputs[0].x.array, "residual": _array(inputs[-1].residual)}
             numbers = {"count": len(inputs), "threads": chain.threads, **self.config}
             calls.append({**ends, **numbers, "stages": fields.stage_array(stages)})
         return calls
@@ -201,17 +231,8 @@ class Runner:
 
     def check(self) -> Check:
         """Run, and compare with the NumPy reference."""
-        expected = _reference(self.workload, self.seed)
         self.output.view(np.uint8).fill(0xFF)  # NaN
-        error = np.abs(self.run() - expected.astype(np.float64))
-        worst = float(error.max(initial=0.0))
-        span = float(np.ptp(expected)) if expected.size else 0.0
-        # Inputs have unit variance, so a sum of any length has too; fp32 sums err by a few ulps.
-        bound: Any = 2e-5 + 2e-5 * np.abs(expected) + 2 * usual_error(self.config) * span
-        if isinstance(self.workload, Quantised):
-            bound = 0
-        ok = bool(np.all(error <= bound))
-        return Check(ok, worst, worst / span if span else worst)
+        return compare(self.workload, self.config, self.run(), self.seed)
 
     def time(self, inner: int) -> float:
         """Seconds per call over `inner` calls in C, walking round copies of the weights."""
@@ -220,9 +241,9 @@ class Runner:
 
 def _with_copies(slots: dict[str, Any]) -> list[dict[str, Any]]:
     """The slots with different copies of the weights."""
-    weights = slots["w"]
-    copies = max(1, min(MAX_COPIES, COLD_BYTES // max(1, weights.nbytes)))
-    return [{**slots, "w": _aligned(weights)} for _ in range(copies)]
+    arrays = {name: _array(value) for name, value in slots.items()}
+    weights = arrays["w"]
+    return [{**arrays, "w": _aligned(weights)} for _ in range(cold_copies(weights))]
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:

@@ -574,7 +574,7 @@ def _fma_rate(target: Target, isa: str) -> int:
     """Vector multiply-adds a cycle. Zen 4 (family 25) runs 512-bit operations in two passes (AMD,
     Software Optimization Guide for the Zen 4 Microarchitecture, 2023)."""
     halved = isa == "avx512" and target.core.startswith("amd-25")
-    return 1 if halved else 2
+    return target.fmas or (1 if halved else 2)
 
 
 # -- depthwise -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from luthier.errors import ArgumentError
 from luthier.kernels import _kernels, cpu
 from luthier.target import Cluster, Target, profile, profiles
 
+_ARM_NAMES = set(cpu._ARM_CORE.values())
 CORE = "processor\t: {}\nCPU implementer\t: 0x41\nCPU variant\t: 0x0\nCPU part\t: {}\n"
 BIG, LITTLE = CORE + "CPU revision\t: 3\n", CORE + "CPU revision\t: 4\n"
 
@@ -38,6 +39,47 @@ def test_profiles_are_complete(name: str) -> None:
     assert target.arch in ("x86_64", "aarch64")
     assert target.isas[0] == "scalar" and set(target.isas) <= set(_kernels.ISA_NAMES)
     assert target.cores >= 1 and target.l1d > 0 and target.l2 > 0
+
+
+@pytest.mark.parametrize("name", [n for n in profiles() if profile(n).arch == "aarch64"])
+def test_arm_profiles_are_plausible(name: str) -> None:
+    """Sizes and sharing that a machine can have; features that the core's architecture has."""
+    target = profile(name)
+    assert target.isas == ("scalar", "neon") and target.features[0] == "asimd"
+    assert target.l1d in (32 << 10, 64 << 10) and target.l1d_cores == 1
+    assert 64 << 10 <= target.l2 <= 4 << 20 and 1 <= target.l2_cores <= target.cores
+    assert not target.l3 or target.l2 * target.cores // target.l2_cores <= 4 * target.l3
+    assert target.l3_cores <= target.cores and bool(target.l3) == bool(target.l3_cores)
+    if name == "arm":
+        return
+    assert 1000 <= target.max_mhz <= 4000
+    assert [c.max_mhz for c in target.clusters] == sorted(
+        (c.max_mhz for c in target.clusters), reverse=True
+    )
+    assert all(c.core in _ARM_NAMES for c in target.clusters)
+    first = {"cortex-a53", "cortex-a57", "cortex-a72", "cortex-a73"}
+    late = {"neoverse-n2", "neoverse-v1", "neoverse-v2"}
+    features = set(target.features)
+    assert ("asimddp" in features) == ("asimdhp" in features) == (target.core not in first)
+    assert ("i8mm" in features) == ("sve" in features) == (target.core in late)
+    assert target.fmas == {"cortex-x1": 4, "neoverse-v1": 4, "neoverse-v2": 4}.get(
+        target.core, 1 if target.core in first | {"cortex-a55"} else 2
+    )
+
+
+def test_boards_have_profiles() -> None:
+    boards = {"raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "rk3399", "rk3588"}
+    assert boards | {"graviton2", "graviton3"} <= set(profiles())
+    rk3588 = profile("rk3588")
+    assert [(c.core, c.count) for c in rk3588.clusters] == [("cortex-a76", 4), ("cortex-a55", 4)]
+
+
+def test_the_rate_of_a_core_is_that_of_its_profile(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
+    write(machine / "PROC_CPUINFO", BIG.format(0, "0xd44"))
+    assert (cpu.native_target().core, cpu.native_target().fmas) == ("cortex-x1", 4)
 
 
 def test_unknown_profile() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import KernelError
+from luthier.kernels import _kernels
 from luthier.tuner.record import Device
 
 __all__ = ["device_of", "kernels_hash"]
@@ -23,10 +24,14 @@ def device_of(target: Any) -> Device:
 
 @functools.cache
 def kernels_hash(module: str = "luthier.kernels") -> str:
-    """A hash of the compiled kernels of a package (or of a plain module): others are stale."""
+    """A hash of the kernels of a module: others are stale.
+
+    Of luthier's own it is that of their sources, for all machines alike; of a plain module that of
+    its file.
+    """
     spec = find_spec(module)
     if spec is not None and spec.submodule_search_locations:
-        spec = find_spec(f"{module}._kernels")
+        return _kernels.SOURCES
     if spec is None or spec.origin is None:
         raise KernelError(f"{module}: the compiled kernels are missing, build the package first")
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:12]

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from luthier.errors import KernelError
 from luthier.limits import MAX_ERROR
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Costs",
     "Device",
     "Environment",
+    "Failed",
     "Line",
     "ModelVerdict",
     "Record",
@@ -156,6 +158,14 @@ class Result(_Part, frozen=True):
     def seconds(self) -> float | None:
         """Median seconds of one call."""
         return self.times.median if self.times else None
+
+
+class Failed(KernelError):
+    """A trial that came to no answer; `status` is that of its result."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind"):

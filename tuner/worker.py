@@ -14,13 +14,14 @@ import queue
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from luthier.errors import KernelError
 from luthier.tuner import protocol
 from luthier.tuner.environment import Watch, undisturbed
-from luthier.tuner.record import Check, Config, Reference, Result, Times, config_key
-from luthier.tuner.sampling import UNSTABLE, abba, paired, ratio_and_interval
+from luthier.tuner.record import Check, Config, Failed, Reference, Result, Times, config_key
+from luthier.tuner.sampling import UNSTABLE, Timer, abba, paired, ratio_and_interval
 from luthier.tuner.stats import mad
 
 __all__ = ["Worker", "main"]
@@ -30,10 +31,27 @@ CACHED = 4
 
 
 class Worker:
-    """Answers requests with the kernels of one module."""
+    """Answers requests with kernels.
 
-    def __init__(self, kernels: Any) -> None:
+    Parameters
+    ----------
+    kernels : module or the like
+        Provides ``Workload`` and ``Runner``.
+    watch : callable
+        Begins to observe the machine.
+    steady : callable
+        Makes a timer of runners proof against disturbances.
+    """
+
+    def __init__(
+        self,
+        kernels: Any,
+        watch: Callable[[], Watch] = Watch,
+        steady: Callable[[Timer], Timer] = undisturbed,
+    ) -> None:
         self._kernels = kernels
+        self._watch = watch
+        self._steady = steady
         self._references: OrderedDict[tuple[object, ...], tuple[Any, Result | None]] = OrderedDict()
 
     def handle(self, request: protocol.Request) -> tuple[Result, ...]:
@@ -45,11 +63,11 @@ class Worker:
                     return self._confirm(request, reference)
                 return (self._measure(request, reference),)
             except Exception as e:
-                failure = Result("run_error", f"{type(e).__name__}: {e}")
+                failure = _failure(e)
         return (failure,) * (len(request.configs) if isinstance(request, protocol.Confirm) else 1)
 
     def _measure(self, request: protocol.Measure, reference: Any) -> Result:
-        watch = Watch()
+        watch = self._watch()
         same = request.config == request.reference
         runner, failure = (
             (reference, None) if same else self._checked(request.workload, request.config)
@@ -66,7 +84,7 @@ class Worker:
         )
 
     def _confirm(self, request: protocol.Confirm, reference: Any) -> tuple[Result, ...]:
-        watch = Watch()
+        watch = self._watch()
         made = [self._checked(request.workload, config) for config in request.configs]
         sound = [runner for runner, failure in made if failure is None]
         times, logs = abba([r.time for r in (reference, *sound)], request.effort)
@@ -88,11 +106,9 @@ class Worker:
     def _checked(self, workload: str, config: Config) -> tuple[Any, Result | None]:
         """A runner whose answer is right, or the result that tells what is wrong."""
         try:
-            runner = _Checked(self._kernels, workload, config)
-        except KernelError as e:
-            return None, Result("constraint", str(e))
+            runner = _Checked(self._kernels, workload, config, self._steady)
         except Exception as e:
-            return None, Result("run_error", f"{type(e).__name__}: {e}")
+            return None, _failure(e)
         check = runner.check_result
         if not check.ok:
             error = "not finite" if check.max_abs is None else f"{check.max_abs:.3g}"
@@ -103,11 +119,22 @@ class Worker:
 class _Checked:
     """A runner with the outcome of its check."""
 
-    def __init__(self, kernels: Any, workload: str, config: Config) -> None:
+    def __init__(
+        self, kernels: Any, workload: str, config: Config, steady: Callable[[Timer], Timer]
+    ) -> None:
         runner = kernels.Runner(kernels.Workload.parse(workload), config)
         check = runner.check()
         self.check_result = Check(bool(check.ok), _finite(check.max_abs), _finite(check.max_rel))
-        self.time = undisturbed(runner.time)
+        self.time = steady(runner.time)
+
+
+def _failure(error: Exception) -> Result:
+    """An exception as a result."""
+    if isinstance(error, Failed):
+        return Result(error.status, str(error))
+    if isinstance(error, KernelError):
+        return Result("constraint", str(error))
+    return Result("run_error", f"{type(error).__name__}: {error}")
 
 
 def _finite(value: float) -> float | None:

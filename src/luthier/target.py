@@ -61,6 +61,8 @@ class Target:
         Sizes of one data cache in bytes; 0 if there is none, or it is unknown.
     l1d_cores, l2_cores, l3_cores : int
         How many cores share one; 0 if unknown.
+    fmas : int
+        Vector multiply-adds that the fastest cores do in a cycle; 0 if unknown.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class Target:
     l1d_cores: int = 0
     l2_cores: int = 0
     l3_cores: int = 0
+    fmas: int = 0
 
     @property
     def core(self) -> str:

@@ -1,8 +1,10 @@
-"""`tune`: from a model file to records that make it faster on this machine."""
+"""`tune`: from a model file to records that make it faster on this machine or a device."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +25,14 @@ from luthier.session import default_threads
 if TYPE_CHECKING:
     from luthier.graph import Plan
     from luthier.target import Target
+    from luthier.tuner.remote import RemoteMeasurer
 
 __all__ = ["Outcome", "tune"]
+
+EMULATOR = "qemu"
+
+CHECK_EFFORT = tuner.Effort(sample=1e-6, samples=1, most=1, rounds=1)
+"""Of an emulated device: answers count, times say nothing."""
 
 VERIFY_SECONDS = 5.0
 """Of each comparison of the whole model, at most; at most a tenth of the budget."""
@@ -42,14 +50,14 @@ class Outcome:
         The configs that are used from now on, by workload key, as they did in the model.
     comparison : luthier.tuner.Comparison or None
         Of the whole model, tuned and untuned; None if nothing is kept.
-    records : Path
-        Where the records are.
+    records : Path or None
+        Where the records are; None if the device is emulated, which says nothing of time.
     """
 
     report: tuner.Report
     kept: dict[str, tuner.Placed]
     comparison: tuner.Comparison | None
-    records: Path
+    records: Path | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ def tune(
     shapes: Mapping[str, Sequence[int]] | None = None,
     num_threads: int | None = None,
     target: Target | None = None,
+    device: str = "local",
     records: str | os.PathLike[str] | None = None,
     level: str = "normal",
     budget: float | None = None,
@@ -85,7 +94,10 @@ def tune(
     max_error: float = MAX_ERROR,
     on_tasks: Callable[[list[tuner.Task]], None] | None = None,
 ) -> Outcome:
-    """Tune the kernels of a model to this machine, and keep what makes the whole model faster.
+    """Tune the kernels of a model, and keep what makes it faster.
+
+    On this machine the whole model has the last word. A device behind ssh times kernels alone; all
+    that win there are kept.
 
     Parameters
     ----------
@@ -94,9 +106,13 @@ def tune(
         Input shapes to tune for. By default those of the first test set beside the model, or the
         declared ones.
     num_threads : int, optional
-        As for `luthier.InferenceSession`.
+        As for `luthier.InferenceSession`; on another device by default all of its cores.
     target : Target, optional
-        By default this machine. Any other target has to be of the same architecture.
+        By default the device. Any other target has to have the same instruction sets; for
+        ``"qemu"`` it says which core is emulated.
+    device : str
+        ``"local"``, ``"ssh://[user@]host[:port]"``, or ``"qemu"``: an emulated Arm core on which
+        answers are checked, and nothing is recorded.
     records : path, optional
         By default the user's own file of records.
     level, budget, seed, progress, max_error
@@ -119,30 +135,40 @@ def tune(
     >>> outcome.comparison.ratio                                # doctest: +SKIP
     0.83
     """
-    here = native_target()
-    target = target or here
-    if (target.arch, target.isas) != (here.arch, here.isas):
-        raise ArgumentError(
-            f"target {target.name} ({target.arch}, {target.isa}) cannot be measured on this machine"
-            f" ({here.arch}, {here.isa})"
-        )
     model = model if isinstance(model, Model) else Model(model)
-    threads = num_threads or default_threads()
     feeds = example_feeds(model, shapes, seed)
-    database = tuner.Database(records)
-    tasks = tuner.extract(model.specialise(feeds), threads)
-    if on_tasks:
-        on_tasks(tasks)
-    report = tuner.tune(
-        tasks,
-        database,
-        target,
-        level=level,
-        budget=budget,
-        seed=seed,
-        progress=progress,
-        max_error=max_error,
-    )
+    with contextlib.ExitStack() as stack:
+        measurer = None
+        if device != "local":
+            effort = CHECK_EFFORT if device == EMULATOR else tuner.LEVELS[level].effort
+            measurer = stack.enter_context(_connected(device, target, effort, progress, max_error))
+        here = measurer.target if measurer else native_target()
+        target = _agreed(target, here, device)
+        threads = num_threads or _threads(target, device)
+        if device == EMULATOR:
+            records = Path(stack.enter_context(tempfile.TemporaryDirectory()), "records.jsonl")
+        database = tuner.Database(records)
+        tasks = tuner.extract(model.specialise(feeds), threads)
+        if on_tasks:
+            on_tasks(tasks)
+        report = tuner.tune(
+            tasks,
+            database,
+            target,
+            level=level,
+            budget=budget,
+            seed=seed,
+            strategy="random" if device == EMULATOR else "bayes",
+            measurer=measurer,
+            progress=None if device == EMULATOR else progress,
+            max_error=max_error,
+        )
+    if device == EMULATOR:
+        return Outcome(report, {}, None, None)
+    if measurer:
+        won = [t for t in report.tasks if t.won and t.config]
+        alone = {t.task.key: tuner.Placed(t.config, *t.interval) for t in won}
+        return Outcome(report, alone, None, database.path)
     identity: dict[str, Any] = {
         "model": model.digest,
         "shapes": {name: array.shape for name, array in feeds.items()},
@@ -161,3 +187,48 @@ def tune(
     kept, comparison = tuner.judge(report.tasks, build, seconds=seconds)
     tuner.remember(database, target, kept=kept, comparison=comparison, **identity)
     return Outcome(report, kept, comparison, database.path)
+
+
+def _connected(
+    device: str,
+    target: Target | None,
+    effort: tuner.Effort,
+    progress: tuner.Progress | None,
+    max_error: float,
+) -> RemoteMeasurer:
+    from luthier.tuner.link import emulator, over_ssh
+    from luthier.tuner.remote import RemoteMeasurer
+
+    notice = progress.on_notice if progress else None
+    if device != EMULATOR:
+        return RemoteMeasurer(over_ssh(device), effort, max_error=max_error, on_notice=notice)
+    if target is None:
+        raise ArgumentError("device qemu: say which core to emulate, with --cpu NAME")
+    return RemoteMeasurer(
+        emulator(target), effort, timeout=120, target=target, max_error=max_error, on_notice=notice
+    )
+
+
+def _agreed(target: Target | None, here: Target, device: str) -> Target:
+    """The target of the records: the machine itself, or what it may count as."""
+    if target is None or (target.name == "arm" and here.arch == target.arch):
+        return here
+    if (target.arch, target.isas) == (here.arch, here.isas):
+        return target
+    hint = ""
+    if target.arch == "aarch64" and device == "local":
+        hint = (
+            "; name an Arm device with --device ssh://user@host, or check answers on an emulated"
+            " one with --device qemu --cpu NAME"
+        )
+    place = "this machine" if device == "local" else device
+    raise ArgumentError(
+        f"target {target.name} ({target.arch}, {target.isa}) cannot be measured on {place}"
+        f" ({here.arch}, {here.isa}){hint}"
+    )
+
+
+def _threads(target: Target, device: str) -> int:
+    if device == "local":
+        return default_threads()
+    return min(2, target.cores) if device == EMULATOR else target.cores

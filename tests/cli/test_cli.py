@@ -66,6 +66,7 @@ def one_error(result: tuple[int, str, str]) -> str:
         (("tune", "m.onnx", "--budget", "soon"), "expected a time such as 90s, 5m or 1h30m"),
         (("run", "m.onnx", "--shape", "x=1,a"), "expected NAME=1,3,224,224"),
         (("tune", "m.onnx", "--device", "moon"), "unknown device 'moon'"),
+        (("tune", "m.onnx", "--cpu", "cortex-a72"), "--cpu names the core of --device qemu"),
         (("tune", "m.onnx", "--target", "z80"), "unknown target 'z80', choose from"),
     ],
 )
@@ -94,6 +95,18 @@ def test_a_target_of_another_machine_cannot_be_measured(call: Callable, model: P
     other = "x86-64-v3" if native_target().arch == "aarch64" else "arm"
     message = one_error(call("tune", model, "--target", other, "--shape", "x=1,3,8,8"))
     assert f"target {other}" in message and "cannot be measured on this machine" in message
+    hints = ("--device ssh://user@host", "--device qemu --cpu NAME")
+    assert all((hint in message) == (other == "arm") for hint in hints)
+
+
+def test_a_core_to_emulate_has_to_be_named(call: Callable, model: Path) -> None:
+    message = one_error(call("tune", model, "--device", "qemu", "--shape", "x=1,3,8,8"))
+    assert "say which core to emulate, with --cpu NAME" in message
+
+
+def test_cpu_shows_a_profile(call: Callable) -> None:
+    code, out, _ = call("cpu", "--target", "raspberry-pi-4")
+    assert code == 0 and "4xcortex-a72.r0p3@1800" in out and "usable" not in out
 
 
 # -- run -----------------------------------------------------------------------------------------

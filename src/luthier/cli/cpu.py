@@ -1,16 +1,23 @@
-"""``luthier cpu``: what luthier knows of this machine."""
+"""``luthier cpu``: what luthier knows of this machine, of a device, or of a profile."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from luthier.cli import common
+
+if TYPE_CHECKING:
+    from luthier.target import Target
 
 HELP = "show this CPU: instruction sets, caches, cores, and how records name it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--targets", action="store_true", help="list the profiles instead")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--targets", action="store_true", help="list the profiles instead")
+    shown.add_argument("--target", metavar="T", help="show a profile instead")
+    shown.add_argument("--device", metavar="D", help="show ssh://[user@]host[:port] instead")
     common.add_json(parser)
 
 
@@ -30,16 +37,22 @@ def run(args: argparse.Namespace) -> int:
                 [(t.name, t.arch, t.cores, t.isa, " ".join(t.features)) for t in known],
             )
         return 0
-    target = native_target()
+    usable = None
+    if args.target:
+        target = profile(args.target)
+    elif args.device:
+        target = _device(args.device)
+    else:
+        target, usable = native_target(), usable_cores()
     if args.json:
-        more = {"fingerprint": target.fingerprint, "usable_cores": usable_cores()}
+        more = {"fingerprint": target.fingerprint, "usable_cores": usable}
         common.print_json(asdict(target) | more)
         return 0
     rows = [
         ("name", target.name),
         ("architecture", target.arch),
         *(("cores", str(cluster)) for cluster in target.clusters),
-        ("usable cores", usable_cores()),
+        *([("usable cores", usable)] if usable else []),
         ("kernels", " ".join(target.isas)),
         ("features", " ".join(target.features)),
         *((level, _cache(target, level)) for level in ("l1d", "l2", "l3")),
@@ -49,6 +62,14 @@ def run(args: argparse.Namespace) -> int:
     for name, value in rows:
         print(f"{name:{width}}  {value}")
     return 0
+
+
+def _device(address: str) -> Target:
+    from luthier.tuner.link import over_ssh
+    from luthier.tuner.remote import RemoteMeasurer
+
+    with RemoteMeasurer(over_ssh(address)) as measurer:
+        return measurer.target
 
 
 def _cache(target: object, level: str) -> str:

@@ -21,14 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         metavar="T",
         default="native",
-        help="native, or a profile that this machine is one of (see luthier cpu --targets)",
+        help="native, arm, or a profile that the device is one of (see luthier cpu --targets)",
     )
     parser.add_argument(
         "--device",
         metavar="D",
         default="local",
-        help="where to measure; only local is there so far",
+        help="where to measure: local, ssh://[user@]host[:port] (nothing has to be installed"
+        " there), or qemu, an emulated Arm core that only checks answers",
     )
+    parser.add_argument("--cpu", metavar="NAME", help="the profile that qemu emulates")
     parser.add_argument(
         "--level",
         choices=["quick", "normal", "patient", "exhaustive"],
@@ -52,15 +54,21 @@ def run(args: argparse.Namespace) -> int:
     from luthier.tuner import LEVELS
     from luthier.tuning import tune
 
-    if args.device != "local":
-        raise ArgumentError(f"unknown device {args.device!r}, choose from: local")
+    device, name = args.device, args.target
+    if device not in ("local", "qemu") and not device.startswith("ssh://"):
+        raise ArgumentError(f"unknown device {device!r}, choose from: local, qemu, ssh://user@host")
+    if args.cpu is not None:
+        if device != "qemu":
+            raise ArgumentError("--cpu names the core of --device qemu")
+        name = args.cpu
     budget = LEVELS[args.level].budget if args.budget is None else args.budget
     with view(to_stderr=args.json, budget=budget) as watch:
         outcome = tune(
             args.model,
             shapes=dict(args.shape),
             num_threads=args.threads,
-            target=None if args.target == "native" else profile(args.target),
+            target=None if name == "native" else profile(name),
+            device=device,
             records=args.records,
             level=args.level,
             budget=budget,
@@ -71,9 +79,12 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.json:
         common.print_json(_as_dict(outcome))
+    elif outcome.records is None:
+        _print_checks(outcome)
     else:
-        _print(outcome)
-    return 0
+        _print(outcome, device)
+    wrong = any(s in t.statuses for t in outcome.report.tasks for s in ("wrong", "crash"))
+    return int(outcome.records is None and wrong)
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
@@ -103,7 +114,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: Outcome, device: str) -> None:
     report, found = outcome.report, outcome.comparison
     if report.tasks:
         common.print_table(
@@ -123,7 +134,9 @@ def _print(outcome: Outcome) -> None:
         )
     if report.stopped == "interrupted":
         print("interrupted: what was found until then is kept")
-    if found:
+    if device != "local":
+        print(f"{len(outcome.kept)} of {len(report.tasks)} tasks are faster alone on {device}")
+    elif found:
         print(
             f"whole model: {common.text_time(found.untuned)} -> {common.text_time(found.tuned)},"
             f" {1 / found.ratio:.2f} times as fast (95 %: {1 / found.hi:.2f} to"
@@ -132,6 +145,18 @@ def _print(outcome: Outcome) -> None:
     else:
         print("whole model: nothing is faster than the defaults with confidence; they stay")
     print(f"records: {outcome.records}")
+
+
+def _print_checks(outcome: Outcome) -> None:
+    """What an emulated device found: no times."""
+    common.print_table(
+        ["task", "configs", "result"],
+        [
+            (t.task.key, t.trials, ", ".join(f"{n} {s}" for s, n in t.statuses.items()))
+            for t in outcome.report.tasks
+        ],
+    )
+    print("emulated: answers were checked, and nothing is recorded")
 
 
 def _result(won: bool, kept: bool) -> str:

@@ -48,7 +48,7 @@ class Watch(Progress):
         self.say(text)
 
     def on_done(self, report: Report) -> None:
-        self.say(f"searched for {report.seconds:.0f} s; comparing the whole model")
+        self.say(f"searched for {report.seconds:.0f} s")
 
     def say(self, text: str) -> None:
         """One line."""
