@@ -14,6 +14,18 @@ import numpy as np
 from luthier.errors import KernelError
 
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    static void lt_trim_memory(void) { malloc_trim(0); }
+    #else
+    static void lt_trim_memory(void) {}
+    #endif
+    """
+    void lt_trim_memory()
+
 cdef extern from "luthier/lt_ops.h":
     ctypedef int (*lt_run_fn)(const void *) noexcept nogil
     ctypedef int64_t (*lt_work_fn)(const void *) noexcept nogil
@@ -218,6 +230,11 @@ def isa_lanes(str isa):
 def cpu_features():
     """Names of the CPU's instruction-set features that kernels care for."""
     return lt_cpu_features().decode().split()
+
+
+def trim_memory():
+    """Give freed memory back to the system; where the C library does so by itself, do nothing."""
+    lt_trim_memory()
 
 
 def has_gemm_variant(str isa, int mr, int nv, int ku):

@@ -179,9 +179,12 @@ def _winograd_weights(weights: np.ndarray, tile: int) -> np.ndarray:
     points = [0.0, *(sign * p for p in WINOGRAD_POINTS[tile] for sign in (1, -1))]
     rows = [np.array([1, s, s * s]) / np.prod([s - t for t in points if t != s]) for s in points]
     g = np.stack([*rows, np.array([0.0, 0.0, 1.0])])
-    places = np.kron(g, g) @ weights.reshape(-1, 9).T.astype(np.float64)
+    both = np.kron(g, g)
     oc, ic = weights.shape[:2]
-    return places.astype(np.float32).reshape(-1, oc, ic).transpose(0, 2, 1)
+    places = np.empty((len(both), ic, oc), np.float32)
+    for o, filters in enumerate(weights):  # one by one: in float64 all would take a lot of memory
+        places[:, :, o] = both @ filters.reshape(ic, 9).T
+    return places
 
 
 def _segments(w: QConv2d, config: Config) -> int:

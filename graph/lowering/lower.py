@@ -17,11 +17,15 @@ from luthier.graph.lowering.movement import lower_alias
 from luthier.graph.ops.common import describe
 from luthier.graph.plan import Plan
 from luthier.graph.reference import Kernel
+from luthier.kernels import _kernels
 from luthier.kernels.workload import Workload
 
 __all__ = ["BACKENDS", "lower", "tunable_workloads"]
 
 BACKENDS = ("native", "reference")
+
+WEIGHT_BYTES = 1 << 20
+"""Smaller constants are not worth being dropped."""
 
 
 def lower(
@@ -31,6 +35,7 @@ def lower(
     backends: Sequence[str] = BACKENDS,
     packed: MutableMapping | None = None,
     max_error: float = limits.MAX_ERROR,
+    consume: bool = False,
 ) -> Plan:
     """Make a plan of an optimised graph.
 
@@ -49,6 +54,9 @@ def lower(
         `weakref.WeakValueDictionary` will do.
     max_error : float
         Bound on the error of untuned configs.
+    consume : bool
+        Whether the graph may lose its weights as they are packed, so that they are not in memory
+        twice.
 
     Raises
     ------
@@ -62,7 +70,7 @@ def lower(
     """
     choose = choose or (lambda workload: (None, "default"))
     context = Context(choose, num_threads, {} if packed is None else packed, max_error)
-    _emit(graph, context, backends)
+    _emit(graph, context, backends, consume)
     return Plan(graph, context)
 
 
@@ -73,8 +81,9 @@ def tunable_workloads(graph: Graph, num_threads: int) -> list[tuple[str, Workloa
     return context.tunable
 
 
-def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
+def _emit(graph: Graph, context: Context, backends: Sequence[str], consume: bool = False) -> None:
     _place(graph, context)
+    readers = {v: len(nodes) for v, nodes in graph.users().items()} if consume else {}
     banded = _banded(graph, context) if "native" in backends else {}
     missing = []
     for node in graph.nodes:
@@ -82,6 +91,8 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
             chain, rows, rung = banded[node]
             if node is chain.nodes[-1]:
                 emit_chain(context, chain, rows, rung)
+                for member in chain.nodes:
+                    _release(context, member, readers)
             continue
         if not any(math.prod(v.shape) for v in node.outputs):
             continue  # there is nothing to compute
@@ -96,6 +107,7 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
             continue
         if reasons and context.steps:
             context.steps[-1].reason = reasons[0]
+        _release(context, node, readers)
     if missing:
         raise UnsupportedError(f"{len(missing)} nodes cannot run: " + " | ".join(missing))
     for value, view in _copied_outputs(graph, context):
@@ -103,6 +115,16 @@ def _emit(graph: Graph, context: Context, backends: Sequence[str]) -> None:
             _call(context, _same(value), lambda arrays: [a for a in arrays if a is not None], view)
         elif view.storage.nbytes:
             context.copy_bytes(_same(value), value, view)
+
+
+def _release(context: Context, node: Node, readers: dict[Value, int]) -> None:
+    """Drop the weights that `node` was the last to read and that no step reads as they are."""
+    for value in node.inputs:
+        if value in readers and value.data is not None and value not in context.views:
+            readers[value] -= 1
+            if readers[value] == 0 and value.data.nbytes >= WEIGHT_BYTES:
+                value.data = None
+                _kernels.trim_memory()
 
 
 def _banded(graph: Graph, context: Context) -> dict[Node, tuple[ConvChain, int, str]]:

@@ -16,6 +16,7 @@ from luthier import knobs
 from luthier.errors import ArgumentError, UnsupportedError
 from luthier.graph import Value, lower
 from luthier.graph.lowering.lower import BACKENDS
+from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target, usable_cores
 from luthier.kernels.spaces import check_max_error, default_config
 from luthier.limits import MAX_ERROR
@@ -230,15 +231,25 @@ class InferenceSession:
         graph = self.model.specialise(arrays)
         shapes = {name: array.shape for name, array in arrays.items()}
         choose = self._chooser(shapes)
-        if self._owns_model and self.model.has_one_plan:
+        consume = self._owns_model and self.model.has_one_plan
+        if consume:
             self.model.drop_weights()  # before they are packed: `graph` holds what the plan needs
+            _kernels.trim_memory()
         try:
             return lower(
-                graph, choose, self.num_threads, self.backends, self._packed, self.max_error
+                graph,
+                choose,
+                self.num_threads,
+                self.backends,
+                self._packed,
+                self.max_error,
+                consume,
             )
         except UnsupportedError as error:
             self._unsupported = error
             raise
+        finally:
+            _kernels.trim_memory()
 
     def _chooser(self, shapes: dict[str, tuple[int, ...]]) -> Choose:
         """From a workload to its config and rung, by the records and then by the target."""

@@ -9,6 +9,7 @@ import pytest
 
 from luthier.tuner import Database, Device, LocalMeasurer
 
+
 @pytest.fixture
 def device() -> Device:
     return Device("cpu-1 of board-1", "cpu-1", "neon")
