@@ -52,7 +52,7 @@ class PlanNode:
         Size of the node's inputs and outputs, and of its constants. Where a node takes several
         steps, each has an equal part.
     reason : str
-        Why an earlier backend was passed over, or ``""``.
+        Why an earlier backend was passed over, or another precision, or ``""``.
     """
 
     node: str
@@ -219,7 +219,7 @@ class Plan:
             cells = [f"{i:4}", n.op, n.node, n.kernel, n.layout, n.rung, _config_text(n)]
             if times is not None:
                 cells.insert(1, f"{times[i] * 1e6:9.1f} us")
-            if n.backend == "reference":
+            if n.reason:
                 cells.append(f"({n.reason})")
             lines.append("  ".join(c for c in cells if c))
         mib = self.arena_bytes / 2**20

@@ -13,6 +13,7 @@ _HOME = {
     "Conv2d": "workload",
     "DepthwiseConv2d": "workload",
     "Gemm": "workload",
+    "Precision": "workload",
     "QConv2d": "workload",
     "QDepthwiseConv2d": "workload",
     "QGemm": "workload",

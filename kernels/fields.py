@@ -198,8 +198,9 @@ def packing_key(workload: Workload, config: Config) -> tuple:
     """Equal for two configs, or workloads, whose weights are packed alike."""
     groups = getattr(workload, "groups", 1)
     segments = _segments(workload, config) if isinstance(workload, QConv2d) else 1
-    tiled = isinstance(workload, QDepthwiseConv2d) and config["special"]
-    strides = workload.strides if tiled else None
+    strides = None
+    if isinstance(workload, QDepthwiseConv2d) and config["special"]:
+        strides = workload.strides
     form = segments, winograd_tile(config), _halved(config), strides
     return workload.op, groups, config["isa"], config.get("nv"), *form
 

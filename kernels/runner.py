@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from luthier.kernels import _kernels, fields, reference
+from luthier.kernels.checks import isa_number
 from luthier.kernels.noise import Noise
-from luthier.kernels.quant_inputs import quant_answer, quant_inputs, quant_slots
-from luthier.kernels.requant import DTYPES
+from luthier.kernels.precision import float_operands, float_steps
+from luthier.kernels.quant_inputs import QWorkload, answer, quant_answer, quant_inputs, quant_slots
+from luthier.kernels.requant import DTYPES, centred
 from luthier.kernels.spaces import check_config, default_config, usual_error
-from luthier.kernels.workload import Chain, DepthwiseConv2d, Gemm, Quantised, Workload
+from luthier.kernels.workload import (
+    Chain,
+    DepthwiseConv2d,
+    Gemm,
+    Precision,
+    QGemm,
+    Quantised,
+    Workload,
+)
 
 __all__ = ["Check", "Runner", "call_slots", "cold_copies", "compare", "expected", "output_dtype"]
 
@@ -33,7 +43,7 @@ class Check:
     ----------
     ok : bool
         Whether every element is within the rounding that the length of its sum allows; quantised
-        answers are equal to the bit.
+        answers are equal to the bit, those of float32 in their place within a quantum.
     max_abs, max_rel : float
         Largest absolute error, and that as a share of the output's range: what `max_error` of
         sessions and tuning bounds.
@@ -82,6 +92,10 @@ def expected(workload: Any, seed: int) -> np.ndarray:
     """What the NumPy reference says of the inputs made from a seed."""
     if isinstance(workload, Quantised):
         return quant_answer(workload, seed)
+    if isinstance(workload, Precision):
+        inputs = quant_inputs(workload.integer, seed)
+        plain = replace(inputs.out, residual=None, table=None)
+        return answer(workload.integer, replace(inputs, out=plain))
     if not isinstance(workload, Chain):
         i = _inputs(workload, seed)
         return _float_answer(workload, i.x.array, i)
@@ -114,17 +128,19 @@ def compare(workload: Any, config: Mapping, output: np.ndarray, seed: int) -> Ch
     right = expected(workload, seed)
     error = np.abs(output - right.astype(np.float64))
     worst = float(error.max(initial=0.0))
-    span = float(np.ptp(right)) if right.size else 0.0
+    span = float(np.ptp(right.astype(np.float64))) if right.size else 0.0
     # Inputs have unit variance, so a sum of any length has too; fp32 sums err by a few ulps.
     bound: Any = 2e-5 + 2e-5 * np.abs(right) + 2 * usual_error(config) * span
     if isinstance(workload, Quantised):
         bound = 0
+    elif isinstance(workload, Precision):  # a quantum, or sums of bytes that cancel
+        bound = 1 if right.dtype.itemsize == 1 else bound + 2e-5 * span
     return Check(bool(np.all(error <= bound)), worst, worst / span if span else worst)
 
 
 def call_slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
     """All slots of a call but for the output and scratch memory: numbers, arrays, `Noise`, None."""
-    if isinstance(workload, Quantised):
+    if isinstance(workload, QWorkload):
         return quant_slots(workload, quant_inputs(workload, seed), config)
     i = _inputs(workload, seed)
     plain = isinstance(workload, Gemm) and not workload.packed
@@ -141,6 +157,8 @@ def call_slots(workload: Any, config: Mapping, seed: int) -> dict[str, Any]:
 
 def output_dtype(workload: Any) -> np.dtype:
     """The type of a workload's output."""
+    if isinstance(workload, Precision):
+        workload = workload.integer
     return np.dtype(DTYPES[workload.y] if isinstance(workload, Quantised) else np.float32)
 
 
@@ -190,17 +208,62 @@ class Runner:
         self.workload = workload
         self.config = default_config(workload) if config is None else check_config(workload, config)
         self.seed = seed
-        calls = self._chain_calls() if isinstance(workload, Chain) else self._calls()
-        self.output = np.empty(expected(workload, seed).shape, output_dtype(workload))
-        shared: dict[str, Any] = {"y": self.output}
-        size = _kernels.work_size(workload.op, calls[0])
+        self._computed: Any = workload
+        self._chosen = self.config
+        if isinstance(workload, Precision):
+            integer = self.config["precision"] == "int8"
+            self._computed = workload.integer if integer else workload
+            self._chosen = default_config(workload.members[not integer])
+        shape = expected(self._computed, seed).shape
+        self.output = self._compared = np.empty(shape, output_dtype(self._computed))
+        self._steps: list[list[_kernels.Args]] = []
+        if isinstance(self._computed, Precision):
+            self._add_float_steps(self._computed)
+        elif isinstance(workload, Chain):
+            self._add("chain", self._chain_calls(), self.output)
+        else:
+            calls = _with_copies(call_slots(self._computed, self._chosen, seed))
+            self._add(self._computed.op, calls, self.output)
+
+    def _add(self, op: str, calls: list[dict[str, Any]], y: np.ndarray) -> None:
+        """Append a step that makes `y`, with the slots of a call for each copy of the weights."""
+        shared: dict[str, Any] = {"y": y}
+        size = _kernels.work_size(op, calls[0])
         if size:
             shared["work"] = _kernels.aligned_bytes(size)
-        self._args = [_kernels.Args(workload.op, call | shared) for call in calls]
+        self._steps.append([_kernels.Args(op, call | shared) for call in calls])
 
-    def _calls(self) -> list[dict[str, Any]]:
-        """The slots of a call with each copy of the weights."""
-        return _with_copies(call_slots(self.workload, self.config, self.seed))
+    def _add_float_steps(self, workload: Precision) -> None:
+        """Conversion, product of float32, conversion, sum and table."""
+        q, real = workload.integer, workload.real
+        i = quant_inputs(q, self.seed)
+        slots = {**call_slots(q, default_config(q), self.seed), "y": self.output}
+        rooms: list[np.ndarray] = []
+
+        def room(size: int) -> np.ndarray:
+            rooms.append(_kernels.aligned_bytes(size))
+            return rooms[-1]
+
+        before, ends, after = float_steps(q, slots, room)
+        common = {"isa": isa_number(None), "threads": workload.threads}
+        for op, conversion in before:
+            self._add(op, [common | conversion], conversion["y"])
+        weights = centred(i.w, i.w_zero, -1 if isinstance(q, QGemm) else 0)
+        bias = i.out.fbias if q.y == "f32" else i.bias
+        w, bias = float_operands(q, weights, i.out.scale, bias)
+        product = {
+            **fields.workload_fields(real),
+            **fields.config_fields(self._chosen),
+            **{"w": fields.pack_weights(real, w, self._chosen), "bias": bias, **ends},
+        }
+        self._add(real.op, _with_copies(product), ends["y"])
+        for op, step in after:
+            self._add(op, [common | step], step["y"])
+        if after:
+            made = after[0][1]["y"]
+            self._compared = made.view(self.output.dtype)[: self.output.size].reshape(
+                self.output.shape
+            )
 
     def _chain_calls(self) -> list[dict[str, Any]]:
         """The same for a chain, whose members have the configs of `lower`."""
@@ -226,17 +289,19 @@ class Runner:
 
     def run(self) -> np.ndarray:
         """Compute once; the array returned is overwritten by the next run."""
-        self._args[0].run()
+        for step in self._steps:
+            step[0].run()
         return self.output
 
     def check(self) -> Check:
         """Run, and compare with the NumPy reference."""
-        self.output.view(np.uint8).fill(0xFF)  # NaN
-        return compare(self.workload, self.config, self.run(), self.seed)
+        self._compared.view(np.uint8).fill(0xFF)  # NaN
+        self.run()
+        return compare(self._computed, self._chosen, self._compared, self.seed)
 
     def time(self, inner: int) -> float:
         """Seconds per call over `inner` calls in C, walking round copies of the weights."""
-        return self._args[0].time(inner, self._args[1:])
+        return sum(step[0].time(inner, step[1:]) for step in self._steps)
 
 
 def _with_copies(slots: dict[str, Any]) -> list[dict[str, Any]]:

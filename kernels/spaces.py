@@ -17,11 +17,13 @@ from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
 from luthier.kernels.fields import ALGORITHMS, winograd_tile
+from luthier.kernels.precision import PRECISIONS
 from luthier.kernels.workload import (
     Chain,
     Conv2d,
     DepthwiseConv2d,
     Gemm,
+    Precision,
     QConv2d,
     Quantised,
     Workload,
@@ -166,7 +168,7 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     target = target or native_target()
     if config == default_config(workload, target):
         return True
-    if isinstance(workload, (Chain, DepthwiseConv2d, Quantised)):
+    if isinstance(workload, (Chain, DepthwiseConv2d, Precision, Quantised)):
         return config in [*_candidates(workload, target, 0.0)]
     w: Any = workload
     conv = isinstance(w, Conv2d)
@@ -189,6 +191,8 @@ def default_config(
     target = target or native_target()
     if isinstance(workload, Chain):
         return chain_spaces.default_config(workload, target)
+    if isinstance(workload, Precision):
+        return precision_spaces.default_config(workload, target, max_error)
     return dict(_default(workload, target, max_error))
 
 
@@ -260,7 +264,7 @@ def check_config(workload: Workload, config: Mapping) -> Config:
     quantised = isinstance(workload, Quantised)
     isas = _kernels.cpu_int8_isas() if quantised else _kernels.cpu_isas()
     for name, value in config.items():
-        legal = {"isa": isas, "algo": ALGORITHMS}.get(name)
+        legal = {"isa": isas, "algo": ALGORITHMS, "precision": PRECISIONS}.get(name)
         if legal is not None and value not in legal:
             raise ArgumentError(f"config: expected {name} in {list(legal)}, got {value!r}")
         if legal is None and not (type(value) is int and 0 <= value < 1 << 31):
@@ -288,6 +292,8 @@ def _isas(target: Target) -> tuple[str, ...]:
 def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Config]:
     if isinstance(workload, Chain):
         yield from chain_spaces.candidates(workload)
+    elif isinstance(workload, Precision):
+        yield from precision_spaces.candidates(workload)
     elif isinstance(workload, DepthwiseConv2d):
         yield from _depthwise_candidates(workload, target)
     elif isinstance(workload, Quantised):
@@ -619,4 +625,8 @@ def _default_depthwise(w: DepthwiseConv2d, target: Target) -> Config:
     }
 
 
-from luthier.kernels import chain_spaces, quant_spaces  # noqa: E402  (they build on what is above)
+from luthier.kernels import (  # noqa: E402  (they build on what is above)
+    chain_spaces,
+    precision_spaces,
+    quant_spaces,
+)

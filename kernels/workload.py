@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from luthier.errors import ArgumentError
@@ -19,6 +19,7 @@ __all__ = [
     "Conv2d",
     "DepthwiseConv2d",
     "Gemm",
+    "Precision",
     "QConv2d",
     "QDepthwiseConv2d",
     "QGemm",
@@ -104,7 +105,7 @@ class Workload:
         ArgumentError
             The text is not a workload's key.
         """
-        for kind in (Gemm, Conv2d, DepthwiseConv2d, QGemm, QConv2d, QDepthwiseConv2d, Chain):
+        for kind in _KINDS:
             match = kind._pattern.fullmatch(key)
             if match:
                 workload = kind._from_match(match)
@@ -638,3 +639,79 @@ class Chain(Workload):
     def bytes(self) -> int:
         between = sum(math.prod(m.out_shape) for m in self.members[:-1])
         return sum(m.bytes for m in self.members) - 4 * 2 * between
+
+
+# -- precisions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Precision(Workload):
+    """A product of bytes that may be one of float32 between conversions just as well.
+
+    Attributes
+    ----------
+    integer : QGemm, QConv2d or QDepthwiseConv2d
+        With constant weights, and a result of bytes or float32.
+
+    Examples
+    --------
+    >>> Precision(QGemm(m=8, n=16, k=32)).real.key
+    'gemm/f32/b1m8n16k32/packed/epi=bias/t1'
+    """
+
+    integer: QGemm | QConv2d | QDepthwiseConv2d
+
+    op: ClassVar[str] = "precision"
+    _pattern: ClassVar[re.Pattern] = re.compile(r"precision//(?P<integer>.{1,8192})")
+
+    def __post_init__(self) -> None:
+        if self.integer.y == "s32" or not getattr(self.integer, "packed", True):
+            raise ArgumentError(f"precision: {self.integer.key} has no counterpart of floats")
+
+    @classmethod
+    def _from_match(cls, match: re.Match) -> Precision:
+        integer = Workload.parse(match["integer"])
+        if not isinstance(integer, QGemm | QConv2d | QDepthwiseConv2d):
+            raise ArgumentError(f"precision: {integer.key} is no product of bytes")
+        return cls(integer)
+
+    @property
+    def real(self) -> Gemm | Conv2d | DepthwiseConv2d:
+        """The product of float32; what follows it is done on its result."""
+        q = self.integer
+        kind = {QGemm: Gemm, QConv2d: Conv2d, QDepthwiseConv2d: DepthwiseConv2d}[type(q)]
+        names = {field.name for field in fields(kind)} - {"bias", "residual", "activation"}
+        return kind(**{name: getattr(q, name) for name in names}, bias=True)
+
+    @property
+    def members(self) -> tuple[Workload, Workload]:
+        """The two workloads of which one is chosen."""
+        return self.integer, self.real
+
+    @property
+    def key(self) -> str:
+        return f"precision//{self.integer.key}"
+
+    @property
+    def threads(self) -> int:  # type: ignore[override]
+        return self.integer.threads
+
+    @property
+    def flops(self) -> int:
+        return self.integer.flops
+
+    @property
+    def bytes(self) -> int:
+        return self.integer.bytes
+
+
+_KINDS: tuple[type[Any], ...] = (
+    Gemm,
+    Conv2d,
+    DepthwiseConv2d,
+    QGemm,
+    QConv2d,
+    QDepthwiseConv2d,
+    Chain,
+    Precision,
+)

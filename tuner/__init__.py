@@ -8,7 +8,7 @@ Examples
 """
 
 from luthier.tuner.api import LEVELS, Level, tune
-from luthier.tuner.choose import Choose, chooser
+from luthier.tuner.choose import Choose, chooser, timer
 from luthier.tuner.database import Database, Found, default_path
 from luthier.tuner.device import device_of, kernels_hash
 from luthier.tuner.extract import extract
@@ -51,5 +51,6 @@ __all__ = [
     "kernels_hash",
     "rank_in_place",
     "remember",
+    "timer",
     "tune",
 ]

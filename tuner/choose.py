@@ -10,7 +10,7 @@ from luthier.tuner.database import Database
 from luthier.tuner.device import device_of, kernels_hash
 from luthier.tuner.record import Config
 
-__all__ = ["Choose", "chooser"]
+__all__ = ["Choose", "chooser", "timer"]
 
 Choose = Callable[[Any], tuple[Config | None, str]]
 """Workload to (config, rung); a config of None is the built-in default."""
@@ -72,3 +72,13 @@ def chooser(
         return config, rung
 
     return choose
+
+
+def timer(database: Database, target: Any) -> Callable[[Any, Mapping[str, Any]], float | None]:
+    """From a workload and a config to its seconds, if they were recorded on this very device."""
+    device, kernels = device_of(target), kernels_hash()
+
+    def seconds(workload: Any, config: Mapping[str, Any]) -> float | None:
+        return database.seconds(workload.key, dict(config), device, kernels=kernels)
+
+    return seconds

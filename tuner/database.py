@@ -239,6 +239,18 @@ class Database:
                     return check.max_rel
         return None
 
+    def seconds(
+        self, workload: str, config: Config, device: Device, *, kernels: str
+    ) -> float | None:
+        """The latest time of a config on this very device; None if none is recorded."""
+        wanted = config_key(config), device.fingerprint, kernels
+        for r in reversed(self.records()):
+            if not isinstance(r, Trial | Verdict) or r.workload != workload or not r.result.times:
+                continue
+            if (config_key(r.config), r.device.fingerprint, r.kernels) == wanted:
+                return r.result.times.median
+        return None
+
     def lookup(self, workload: str, device: Device, *, kernels: str, space: str) -> Found:
         """Find the config for a workload: exact device, same core type, or default.
 

@@ -70,7 +70,8 @@ def rank_in_place(
     Returns
     -------
     dict of str to Placed
-        For each workload the candidate with the lowest upper bound, which may well be above one.
+        For each workload that the untuned model has, the candidate with the lowest upper bound,
+        which may well be above one.
     """
     count = max(map(len, candidates.values()), default=0)
     if not count:
@@ -87,6 +88,8 @@ def rank_in_place(
         rounds.append([times[n] for n in range(len(models))])
     found = {}
     for key, configs in candidates.items():
+        if not rounds[0][0].get(key):
+            continue
         placed = []
         for n, config in enumerate(configs, 1):
             ratios = [np.log(r[n][key] / r[0][key]) for r in rounds]

@@ -24,7 +24,7 @@ from luthier.kernels.runner import (
     output_dtype,
 )
 from luthier.kernels.spaces import space, usual_error
-from luthier.kernels.workload import Chain, Workload
+from luthier.kernels.workload import Chain, Precision, Workload
 from luthier.limits import MAX_ERROR
 from luthier.target import Target
 from luthier.tuner import protocol
@@ -243,8 +243,8 @@ class _Runner:
     def __init__(self, kernels: _Kernels, workload: Any, config: Config) -> None:
         self._kernels, self._link = kernels, kernels.link
         self._workload, self._config = workload, config
-        if isinstance(workload, Chain):
-            raise KernelError("chains of layers are not measured on devices")
+        if isinstance(workload, (Chain, Precision)):
+            raise KernelError("chains of layers and precisions are not measured on devices")
         slots = call_slots(workload, config, self.SEED)
         copies = cold_copies(slots["w"])
         self._shape = expected(workload, self.SEED).shape

@@ -23,6 +23,9 @@ Run = Callable[[], Any]
 
 PATIENCE = 3
 
+DECIDING = ("chain", "precision")
+"""Operators that decide where the time of other workloads goes, or which of them are computed."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -100,10 +103,11 @@ def judge(
 ) -> tuple[dict[str, Placed], Comparison | None]:
     """Find which tuned configs to keep, by running the whole model.
 
-    The candidates of each task are ranked in their place first, those of chains after those of
-    their members, with these. Those that win there are then tried together, with more patience if
-    the model looks faster but not with confidence. While it is not faster with confidence, the
-    less certain half is given up.
+    The candidates of each task are ranked in their place first, those of chains and precisions
+    after those of their members, with these. A member that the untuned model does not have has the
+    config that won alone. Those that win are then tried together, with more patience if the model
+    looks faster but not with confidence. While it is not faster with confidence, the less certain
+    half is given up.
 
     Parameters
     ----------
@@ -123,17 +127,23 @@ def judge(
         Of the kept plan with the untuned one; None if nothing is kept.
     """
     placed: dict[str, Placed] = {}
-    # Whether a chain is computed in bands decides where its members' time goes, so it comes later.
-    for chains in (False, True):
-        candidates = {
-            t.task.key: t.candidates
-            for t in tasks
-            if t.candidates and (t.task.workload.op == "chain") == chains
+    absent: dict[str, Placed] = {}
+    for deciding in (False, True):
+        group = [t for t in tasks if (t.task.workload.op in DECIDING) == deciding]
+        candidates = {t.task.key: t.candidates for t in group if t.candidates}
+        if not candidates:
+            continue
+        best = {key: p.config for key, p in (absent | placed).items()}
+        ranked = rank(candidates, lambda c, best=best: build({**best, **c}), seconds=seconds)
+        placed |= {key: p for key, p in ranked.items() if p.hi < 1}
+        absent |= {
+            t.task.key: Placed(t.config, *t.interval)
+            for t in group
+            if t.won and t.task.key not in ranked
         }
-        if candidates:
-            best = {key: p.config for key, p in placed.items()}
-            ranked = rank(candidates, lambda c, best=best: build({**best, **c}), seconds=seconds)
-            placed |= {key: p for key, p in ranked.items() if p.hi < 1}
+    decided = [t.task.workload for t in tasks if t.task.key in placed]
+    members = {w.key for d in decided for w in getattr(d, "members", ())}
+    placed |= {key: p for key, p in absent.items() if key in members}
     winners = sorted(placed, key=lambda k: placed[k].hi)
     if not winners:
         return {}, None

@@ -48,6 +48,9 @@ DTYPES = {
 
 Choose = Callable[[Workload], tuple[Mapping[str, Any] | None, str]]
 
+Seconds = Callable[[Workload, Mapping[str, Any]], float | None]
+"""Recorded time of a workload under a config."""
+
 
 class NotNative(Exception):
     """The native backend cannot run a node; the message is the reason."""
@@ -124,6 +127,8 @@ class Context:
         for callers that only want the steps.
     max_error : float
         Of untuned configs, as `luthier.kernels.default_config` takes it.
+    seconds : callable, optional
+        Recorded times, to tell why something was chosen.
     """
 
     def __init__(
@@ -132,8 +137,10 @@ class Context:
         num_threads: int,
         packed: MutableMapping | None,
         max_error: float = limits.MAX_ERROR,
+        seconds: Seconds | None = None,
     ) -> None:
         self.choose = choose
+        self.seconds = seconds or (lambda workload, config: None)
         self.num_threads = num_threads
         self.steps: list[Step] = []
         self.views: dict[Value, View] = {}

@@ -11,7 +11,7 @@ from luthier.graph import fallback
 from luthier.graph.ir import Graph, Node, Value
 from luthier.graph.lowering import Context, NotNative, Step, Storage, View, rule_for
 from luthier.graph.lowering.chains import ConvChain, emit_chain, find_chains
-from luthier.graph.lowering.context import Choose, nbytes
+from luthier.graph.lowering.context import Choose, Seconds, nbytes
 from luthier.graph.lowering.conv import place_concat_inputs, reads_pixels
 from luthier.graph.lowering.movement import lower_alias
 from luthier.graph.ops.common import describe
@@ -36,6 +36,7 @@ def lower(
     packed: MutableMapping | None = None,
     max_error: float = limits.MAX_ERROR,
     consume: bool = False,
+    seconds: Seconds | None = None,
 ) -> Plan:
     """Make a plan of an optimised graph.
 
@@ -57,6 +58,8 @@ def lower(
     consume : bool
         Whether the graph may lose its weights as they are packed, so that they are not in memory
         twice.
+    seconds : callable, optional
+        From a workload and a config to its recorded time, to tell why something was chosen.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def lower(
     >>> [y] = plan.run([x])
     """
     choose = choose or (lambda workload: (None, "default"))
-    context = Context(choose, num_threads, {} if packed is None else packed, max_error)
+    context = Context(choose, num_threads, {} if packed is None else packed, max_error, seconds)
     _emit(graph, context, backends, consume)
     return Plan(graph, context)
 

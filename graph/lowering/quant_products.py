@@ -11,6 +11,7 @@ import numpy as np
 from luthier.graph.ir import Node, Value
 from luthier.graph.lowering.context import DTYPES, SHORT, Context, content, require
 from luthier.graph.lowering.matmul import left_shape, right_shape
+from luthier.graph.lowering.precision import emit_product
 from luthier.graph.lowering.quant_operands import constant_of, scale_of, zero_of
 from luthier.graph.ops.qlinear import nbits_parts
 from luthier.graph.ops.quant_math import value_range
@@ -108,10 +109,6 @@ def _types(x: Value, weights: np.ndarray, y: str) -> dict[str, str]:
     return {"a": SHORT[x.dtype.name], "wt": weight_type(weights), "y": y}
 
 
-def _packable(node: Node, weights: np.ndarray) -> Value:
-    return Value(node.name + ".w", weights.dtype, weights.shape, weights)
-
-
 def _flags(node: Node) -> dict[str, bool]:
     """What of the epilogue is there, for a workload of bytes."""
     return {
@@ -174,7 +171,7 @@ def _conv(
         workload = QConv2d(k=oc, groups=a["group"], **common)
     slots |= {"x": ctx.view(x), "ldx": ctx.ld(x)}
     slots |= {"y": ctx.view(node.output), "ldy": ctx.ld(node.output)}
-    ctx.emit_tuned(node, workload, _packable(node, weights), **slots)
+    emit_product(ctx, node, workload, weights, **slots)
 
 
 def lower_qlinear_matmul(ctx: Context, node: Node) -> None:
@@ -214,7 +211,7 @@ def _matmul(
         weights = _weights(w, w_zero, -1).reshape(k, n)
         kind: Any = {**_types(a, weights, y), **flags}
         workload = QGemm(m=m * left, n=n, k=k, **kind, threads=ctx.num_threads)
-        ctx.emit_tuned(node, workload, _packable(node, weights), **slots)
+        emit_product(ctx, node, workload, weights, **slots)
         return
     require(left == 1 or batches[0] == batches[1] or right == 1, "the batches are broadcast")
     zeros = np.zeros(1, w.dtype) if w_zero is None else constant_of(w_zero, "a zero point")

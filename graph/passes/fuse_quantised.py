@@ -37,7 +37,8 @@ def run(graph: Graph) -> bool:
     - a Relu or Clip before the QuantizeLinear becomes the range of the result (`clamp`).
 
     A float bias is rounded to the unit of the accumulator; where that could cost more than a
-    sixteenth of a quantum the operator stays float.
+    sixteenth of a quantum the operator stays float. Products get `qdq`: they may be computed
+    either way.
     """
     rw = Rewriter(graph)
     for quantizer in rw.nodes("QuantizeLinear"):
@@ -175,7 +176,7 @@ def _product(
     inputs = [q, by.scale, by.zero, w.q, w.scale, w.zero, result.by.scale, result.by.zero]
     if added[0] is not None:
         inputs.append(added[0])
-    rw.emit(op, inputs, {**attrs, **result.attrs}, into=result.value)
+    rw.emit(op, inputs, {**attrs, **result.attrs, "qdq": 1}, into=result.value)
 
 
 def _conv(rw: Rewriter, node: Node, result: Result) -> None:
@@ -351,7 +352,7 @@ def _to_float(
     inputs = [q, w.q, by.scale, w.scale, by.zero, w.zero]
     if numbers is not None:
         inputs.append(rw.constant("bias", numbers, np.float32))
-    rw.emit(op, inputs, attrs, into=node.output, domain=domain)
+    rw.emit(op, inputs, {**attrs, "qdq": 1}, into=node.output, domain=domain)
 
 
 _TO_FLOAT: dict[str, Callable[[Rewriter, Node], None]] = {

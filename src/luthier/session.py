@@ -24,7 +24,7 @@ from luthier.model import Model
 
 if TYPE_CHECKING:
     from luthier.graph import Plan
-    from luthier.graph.lowering.context import Choose
+    from luthier.graph.lowering.context import Choose, Seconds
     from luthier.kernels import Workload
     from luthier.target import Target
 
@@ -244,12 +244,21 @@ class InferenceSession:
                 self._packed,
                 self.max_error,
                 consume,
+                self._timer(),
             )
         except UnsupportedError as error:
             self._unsupported = error
             raise
         finally:
             _kernels.trim_memory()
+
+    def _timer(self) -> Seconds | None:
+        """Recorded times, for plans to tell why something was chosen."""
+        if self._database is None:
+            return None
+        from luthier.tuner import timer
+
+        return timer(self._database, self.target)
 
     def _chooser(self, shapes: dict[str, tuple[int, ...]]) -> Choose:
         """From a workload to its config and rung, by the records and then by the target."""

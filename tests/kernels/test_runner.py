@@ -74,8 +74,8 @@ def test_quantised(workload):
     assert not np.array_equal(Runner(workload, seed=1).run(), y)
     assert made.time(3) > 0
     assert np.array_equal(made.output, y)
-    assert len(made._args) == runner.MAX_COPIES
-    made._args[0] = SimpleNamespace(run=lambda: None)
+    assert len(made._steps[0]) == runner.MAX_COPIES
+    made._steps[0][0] = SimpleNamespace(run=lambda: None)
     assert not made.check().ok
 
 
@@ -93,10 +93,10 @@ def test_long_sums_are_within_the_tolerance():
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.key)
 def test_weights_of_every_copy_are_the_same(workload, monkeypatch):
-    assert len(Runner(workload)._args) == runner.MAX_COPIES
+    assert len(Runner(workload)._steps[0]) == runner.MAX_COPIES
     monkeypatch.setattr(runner, "COLD_BYTES", 0)
     lonely = Runner(workload)
-    assert len(lonely._args) == 1
+    assert len(lonely._steps[0]) == 1
     assert lonely.time(2) > 0
     assert lonely.check().ok
 
@@ -104,13 +104,13 @@ def test_weights_of_every_copy_are_the_same(workload, monkeypatch):
 @pytest.mark.parametrize("damage", [1e-3, np.nan, np.inf])
 def test_a_wrong_answer_is_noticed(damage):
     made = Runner(WORKLOADS[0])
-    compute = made._args[0].run
+    compute = made._steps[0][0].run
 
     def spoil() -> None:
         compute()
         made.output[0, 3, 5] += damage
 
-    made._args[0] = SimpleNamespace(run=spoil)
+    made._steps[0][0] = SimpleNamespace(run=spoil)
     check = made.check()
     assert not check.ok
     assert not check.max_abs < 5e-4
@@ -118,7 +118,7 @@ def test_a_wrong_answer_is_noticed(damage):
 
 def test_an_output_that_was_not_written_is_noticed():
     made = Runner(WORKLOADS[0])
-    made._args[0] = SimpleNamespace(run=lambda: None)
+    made._steps[0][0] = SimpleNamespace(run=lambda: None)
     assert not made.check().ok
 
 

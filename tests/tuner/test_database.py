@@ -216,6 +216,20 @@ def test_an_unreadable_path_is_one_clear_error(tmp_path: Path) -> None:
         Database(tmp_path).records()
 
 
+def test_recorded_seconds(database: Database) -> None:
+    """The latest ones of this very device, kernels and config."""
+
+    def taking(seconds: float, sequence: int = 1, **fields) -> Trial:
+        return trial(sequence, result=msgspec.structs.replace(ok(), times=Times(seconds)), **fields)
+
+    others = [taking(0.1, device=SIBLING), taking(0.2, kernels="k0"), taking(0.3, 2)]
+    found = []
+    for record in (*others, trial(1, result=Result("wrong")), taking(0.4), taking(0.5)):
+        database.append(record)
+        found.append(database.seconds(KEY, {**CONFIG, "kc": 1}, HERE, kernels="k1"))
+    assert found == [None] * 4 + [0.4, 0.5]
+
+
 def test_ladder(database: Database) -> None:
     database.append(verdict(STRANGER, {"mr": 1}))
     database.append(verdict(COUSIN, {"mr": 2}))

@@ -60,6 +60,11 @@ def test_each_workload_gets_its_own_best() -> None:
     assert found["b"].lo > 1
 
 
+def test_what_the_untuned_model_does_not_have_is_left_out() -> None:
+    found, _ = ranked({"a": [{"mr": 1}], "elsewhere": [{"mr": 1}]}, seconds=0.05)
+    assert found.keys() == {"a"}
+
+
 @pytest.mark.parametrize(("tick", "rounds"), [(0.0, 6), (10.0, 5)])
 def test_rounds_are_bounded(tick: float, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     profiles = []

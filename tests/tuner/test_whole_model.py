@@ -22,6 +22,7 @@ from luthier.tuner import (
     remember,
 )
 from luthier.tuner.extract import extract
+from luthier.tuner.record import Reference, Result, Times
 
 
 class Clock:
@@ -153,6 +154,39 @@ def test_chains_are_ranked_after_their_members_and_with_them() -> None:
         (["chain//a//b"], {"a": TUNED, "chain//a//b": TUNED}),
     ]
     assert kept.keys() == {"a", "chain//a//b"}
+
+
+MEMBERS = tuple(map(doubles.Workload, ("int8", "f32")))
+
+
+@pytest.mark.parametrize(("in_place", "kept"), [(0.9, {"precision", "f32"}), (1.1, {"int8"})])
+def test_a_member_that_only_the_other_choice_has(in_place: float, kept: set[str]) -> None:
+    """It has the config that won alone, and is kept if the choice is."""
+    choice = types.SimpleNamespace(op="precision", key="precision", members=MEMBERS)
+    tasks = [TaskReport(Task(w), 10, {"mr": 4}, candidates=(TUNED,)) for w in (choice, *MEMBERS)]
+    result = Result("ok", times=Times(1.0), reference=Reference({"mr": 4}, 0.5, 0.4, 0.6))
+    tasks[2].verdict = types.SimpleNamespace(won=True, config=TUNED, result=result)
+    built: list[dict[str, Config]] = []
+
+    def rank(candidates, build, *, seconds):
+        build({key: c[0] for key, c in candidates.items()})
+        hi = {"precision": in_place, "int8": 0.95}
+        return {key: Placed(TUNED, 0.9, 0.8, hi[key]) for key in candidates if key in hi}
+
+    def build(configs: dict[str, Config]) -> Sum:
+        built.append(dict(configs))
+        return Sum({}, configs)
+
+    def faster(tuned, untuned, *, seconds):
+        return Comparison(0.9, 0.8, 0.95, 0.9, 1.0, 7)
+
+    found, _ = judge(tasks, build, rank=rank, compare=faster)
+    assert built[:2] == [
+        dict.fromkeys(("int8", "f32"), TUNED),
+        dict.fromkeys(("precision", "int8", "f32"), TUNED),
+    ]
+    assert found.keys() == kept | {"int8"}
+    assert found.keys() == {"int8"} or found["f32"].hi == 0.6
 
 
 def test_the_outcome_is_remembered(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,9 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> 
     if any(identity.items() <= result.items() for result in results):
         return
     tasks = extract(model.specialise(feeds), threads)
-    flops = sum(t.weight * t.workload.flops for t in tasks if t.workload.op != "chain")
+    # Chains have the work of their members once more; of both precisions only one is computed.
+    counts = {"chain": 0, "precision": -1}
+    flops = sum(counts.get(t.workload.op, 1) * t.weight * t.workload.flops for t in tasks)
     del model, tasks  # engines have the machine's memory to themselves
     openers: dict[str, Callable[[], Engine]] = {
         "luthier": partial(_open_luthier, path, feeds, threads, args.records or "default")
