@@ -10,11 +10,10 @@
 
 typedef lt_qgemm_fn (*kernel_lookup)(int64_t mr, int64_t nv, int64_t flip);
 
-#define DECLARE(isa)                                                                                                \
-  lt_qgemm_fn lt_qgemm_kernel_##isa(int64_t mr, int64_t nv, int64_t flip);                                          \
-  extern const lt_qformat lt_qformat_##isa;                                                                         \
-  void lt_qpost_##isa(const lt_qend *end, void *c, int64_t ldc, const uint8_t *residual, int64_t ldr, int64_t rows, \
-                      int64_t cols);
+#define DECLARE(isa)                                                       \
+  lt_qgemm_fn lt_qgemm_kernel_##isa(int64_t mr, int64_t nv, int64_t flip); \
+  extern const lt_qformat lt_qformat_##isa;                                \
+  void lt_qpost_##isa(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int64_t cols);
 DECLARE(scalar)
 DECLARE(avx2)
 DECLARE(avx512)
@@ -71,6 +70,7 @@ int lt_qrhs_prepare(lt_qrhs *rhs, const lt_qslots *s) {
                        .y_type = s->y_type,
                        .a_zero = (int32_t)a_zero,
                        .y_zero = (int32_t)s->y_zero,
+                       .y_min = (int32_t)s->y_min,
                        .low = (float)(s->y_min - s->y_zero),
                        .high = (float)(s->y_max - s->y_zero),
                        .r_first = s->r_first,
@@ -125,16 +125,15 @@ void lt_qgemm_block(const lt_qrhs *rhs, const lt_qrows *rows, int64_t n0, int64_
   const int64_t tiles = ceil_div(rows->rows, rhs->mr);
   const int64_t low = rows->rows / tiles, more = rows->rows % tiles; /* `more` tiles have one row more */
   const int64_t groups = rhs->run / format->group, rest = rhs->run % format->group;
-  const int post = end->y_type == LT_F32 || end->table || rows->residual;
+  const int post = end->y_type == LT_F32 || end->table;
   lt_qtile t = {.seg = rows->seg,
                 .lda = rows->lda,
                 .nseg = rhs->nseg,
                 .groups = groups + (rows->padded && rest > 0),
                 .tail_bytes = rows->padded ? 0 : rest * format->size,
                 .zero = end->a_zero + (rhs->flip ? (format->sign ? -128 : 128) : 0),
-                .low = end->low,
-                .high = end->high,
-                .y_zero = end->y_zero,
+                .end = end,
+                .ldr = rows->ldr,
                 .ldc = rows->ldc};
   for (int64_t n = n0; n < n1; n += panel) {
     const int64_t cols = min64(panel, rhs->n - n), nv = ceil_div(cols, lanes);
@@ -151,11 +150,9 @@ void lt_qgemm_block(const lt_qrhs *rhs, const lt_qrows *rows, int64_t n0, int64_
       const int64_t count = low + (i < more);
       t.offset = r * rows->lda;
       t.c = rows->c + (r * rows->ldc + n) * size;
+      t.residual = rows->residual ? rows->residual + r * rows->ldr + n : 0;
       (i < more ? more_fn : low_fn)(&t);
-      if (post) {
-        const uint8_t *residual = rows->residual ? rows->residual + r * rows->ldr + n : 0;
-        posts[rhs->isa](&here, t.c, rows->ldc, residual, rows->ldr, count, cols);
-      }
+      if (post) posts[rhs->isa](&here, t.c, rows->ldc, count, cols);
       r += count;
     }
   }

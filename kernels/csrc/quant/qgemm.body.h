@@ -32,6 +32,58 @@ LT_INLINE void q_start(const lt_qtile *t, const int NV, vi *start) {
   }
 }
 
+/* The quantised sum of a byte, still with int32 in its lanes, and the residual. */
+LT_INLINE vi q_add(const lt_qend *e, vi own, const uint8_t *residual, int64_t lanes) {
+  const vf y_ratio = vf_set1(e->y_ratio), r_ratio = vf_set1(e->r_ratio), offset = vf_set1(e->sum_offset);
+  const vf low = vf_set1(e->sum_low), high = vf_set1(e->sum_high);
+  const vi other = vi_load_bytes(residual, e->y_type == LT_I8, lanes);
+  return e->r_first ? vi_quantised_add(other, r_ratio, own, y_ratio, offset, low, high)
+                    : vi_quantised_add(own, y_ratio, other, r_ratio, offset, low, high);
+}
+
+/* Four vectors at a time become bytes. Packing saturates, so that only what could be too large to convert is clamped
+ * before: what is too small converts to the smallest integer. Bytes are those of uint8 until the end. */
+LT_INLINE void q_store_bytes(const lt_qtile *t, const int MR, const int NV, vi acc[LT_QGEMM_MAX_MR][LT_QGEMM_MAX_NV],
+                             const int RESIDUAL) {
+  const lt_qend *e = t->end;
+  const int count = MR * NV, last = NV - 1, lowest = e->y_type == LT_I8 ? -128 : 0;
+  const vf low = vf_set1(e->low), high = vf_set1(e->high);
+  const vi zero = vi_set1(e->y_zero);
+  const vp least = vp_set1(RESIDUAL ? 0 : e->y_min - lowest), sign = vp_set1(lowest);
+  vf scale[LT_QGEMM_MAX_NV];
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; j++)
+    scale[j] = j < last ? vf_load(t->scale + j * LT_VL) : vf_load_n(t->scale + j * LT_VL, t->tail);
+#pragma GCC unroll 7
+  for (int i = 0; i < count; i += 4) {
+    vi q[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+      const int at = i + v < count ? i + v : i, m = at / NV, j = at % NV;
+      if (RESIDUAL) {
+        const int64_t lanes = j < last ? LT_VL : t->tail;
+        const vi own = vi_requantise(acc[m][j], scale[j], low, high, zero);
+        q[v] = q_add(e, own, t->residual + m * t->ldr + j * LT_VL, lanes);
+      } else {
+        q[v] = vi_from_vf(vf_min(high, vf_mul(vf_from_vi(acc[m][j]), scale[j])));
+      }
+    }
+    const int shift = (RESIDUAL ? 0 : e->y_zero) - lowest;
+    const vp bytes = vp_xor(vp_max(vp_pack(q[0], q[1], q[2], q[3], shift), least), sign);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+      const int m = (i + v) / NV, j = (i + v) % NV;
+      uint8_t *c = (uint8_t *)t->c + m * t->ldc + j * LT_VL;
+      if (i + v >= count) break;
+      if (NV % 2 == 0 && (j < last - 1 || t->tail == LT_VL)) {
+        if (j % 2 == 0) vp_store_two(c, bytes, v);
+      } else {
+        vp_store(c, bytes, v, j < last ? LT_VL : t->tail);
+      }
+    }
+  }
+}
+
 /* Store a tile, requantised to bytes or as it is. */
 LT_INLINE void q_end(const lt_qtile *t, const int MR, const int NV, vi acc[LT_QGEMM_MAX_MR][LT_QGEMM_MAX_NV]) {
   const int64_t tail = t->tail;
@@ -51,17 +103,10 @@ LT_INLINE void q_end(const lt_qtile *t, const int MR, const int NV, vi acc[LT_QG
     }
     return;
   }
-  const vf low = vf_set1(t->low), high = vf_set1(t->high);
-  const vi zero = vi_set1(t->y_zero);
-#pragma GCC unroll 4
-  for (int j = 0; j < NV; j++) {
-    const int64_t lanes = j < last ? LT_VL : tail;
-    const vf scale = j < last ? vf_load(t->scale + j * LT_VL) : vf_load_n(t->scale + j * LT_VL, tail);
-    uint8_t *c = (uint8_t *)t->c + j * LT_VL;
-#pragma GCC unroll 14
-    for (int m = 0; m < MR; m++) {
-      vi_store_bytes(c + m * t->ldc, vi_requantise(acc[m][j], scale, low, high, zero), lanes);
-    }
+  if (t->residual) {
+    q_store_bytes(t, MR, NV, acc, 1);
+  } else {
+    q_store_bytes(t, MR, NV, acc, 0);
   }
 }
 
@@ -167,30 +212,14 @@ static void q_floats(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int
   }
 }
 
-static void q_add(const lt_qend *end, uint8_t *y, const uint8_t *r, int64_t cols) {
-  const vf y_ratio = vf_set1(end->y_ratio), r_ratio = vf_set1(end->r_ratio), offset = vf_set1(end->sum_offset);
-  const vf low = vf_set1(end->sum_low), high = vf_set1(end->sum_high);
-  const int sign = end->y_type == LT_I8;
-  for (int64_t j = 0; j < cols; j += LT_VL) {
-    const int64_t lanes = cols - j < LT_VL ? cols - j : LT_VL;
-    const vi own = vi_load_bytes(y + j, sign, lanes), other = vi_load_bytes(r + j, sign, lanes);
-    const vi sum = end->r_first ? vi_quantised_add(other, r_ratio, own, y_ratio, offset, low, high)
-                                : vi_quantised_add(own, y_ratio, other, r_ratio, offset, low, high);
-    vi_store_bytes(y + j, sum, lanes);
-  }
-}
-
-void LT_FN(lt_qpost)(const lt_qend *end, void *c, int64_t ldc, const uint8_t *residual, int64_t ldr, int64_t rows,
-                     int64_t cols) {
+void LT_FN(lt_qpost)(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int64_t cols) {
   if (end->y_type == LT_F32) {
     q_floats(end, c, ldc, rows, cols);
     return;
   }
   for (int64_t m = 0; m < rows; m++) {
     uint8_t *y = (uint8_t *)c + m * ldc;
-    if (residual) q_add(end, y, residual + m * ldr, cols);
-    if (end->table)
-      for (int64_t j = 0; j < cols; j++) y[j] = end->table[y[j]];
+    for (int64_t j = 0; j < cols; j++) y[j] = end->table[y[j]];
   }
 }
 

@@ -24,6 +24,19 @@ typedef struct {
 /* The format of an instruction set; null if this CPU does not have it. */
 const lt_qformat *lt_qformat_of(int64_t isa);
 
+/* The epilogue of one call (see LT_QUANT_FIELDS), columns from the first. */
+typedef struct {
+  int64_t a_type, y_type;
+  int32_t a_zero, y_zero, y_min;
+  float low, high; /* of a byte, without its zero */
+  int64_t r_first;
+  float y_ratio, r_ratio, sum_offset, sum_low, sum_high;
+  float a_scale;
+  const int32_t *bias;
+  const float *scale, *fbias;
+  const uint8_t *table;
+} lt_qend;
+
 /* One tile. Rows of A are lda bytes apart and begin at seg[s] + offset; B is one packed panel, consecutive over the
  * segments, each padded to whole groups of k. */
 typedef struct {
@@ -31,11 +44,12 @@ typedef struct {
   int64_t offset, lda, nseg;
   int64_t groups, tail_bytes; /* of A in a segment: whole groups, and bytes of a last one that is not whole */
   const uint8_t *b;
-  int32_t zero;        /* of A, as the kernel multiplies it */
-  const int32_t *bias; /* null for none */
-  const float *scale;  /* null: c gets the sums as int32 */
-  float low, high;     /* of a byte, without its zero */
-  int32_t y_zero;
+  int32_t zero;            /* of A, as the kernel multiplies it */
+  const int32_t *bias;     /* null for none */
+  const float *scale;      /* null: c gets the sums as int32 */
+  const lt_qend *end;      /* of the call; its pointers are not used */
+  const uint8_t *residual; /* null for none */
+  int64_t ldr;
   void *c;
   int64_t ldc;  /* elements */
   int64_t tail; /* valid lanes of the last vector, 1 to LT_VL */
@@ -46,23 +60,9 @@ typedef void (*lt_qgemm_fn)(const lt_qtile *tile);
 /* The micro-kernel of mr rows and nv vectors, or null; flip: A's bytes have the other signedness than the format. */
 lt_qgemm_fn lt_qgemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t flip);
 
-/* The epilogue of one call (see LT_QUANT_FIELDS), columns from the first. */
-typedef struct {
-  int64_t a_type, y_type;
-  int32_t a_zero, y_zero;
-  float low, high;
-  int64_t r_first;
-  float y_ratio, r_ratio, sum_offset, sum_low, sum_high;
-  float a_scale;
-  const int32_t *bias;
-  const float *scale, *fbias;
-  const uint8_t *table;
-} lt_qend;
-
-/* Finish rows x cols of C in place: sums to floats, or bytes by residual and table. scale and fbias are those of the
- * first column. */
-typedef void (*lt_qpost_fn)(const lt_qend *end, void *c, int64_t ldc, const uint8_t *residual, int64_t ldr,
-                            int64_t rows, int64_t cols);
+/* Finish rows x cols of C in place: sums to floats, or bytes by the table. scale and fbias are those of the first
+ * column. */
+typedef void (*lt_qpost_fn)(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int64_t cols);
 
 /* Everything that the blocks of one product share. */
 typedef struct {

@@ -4,11 +4,16 @@
  *   vi_load, vi_store           unaligned; vi_load_n, vi_store_n touch only the first n lanes
  *   vi_set1, vi_add, vi_sub, vi_mul (wrapping); vi_xor
  *   vf_from_vi                  rounds to nearest even
- *   vi_from_vf                  rounds to nearest even; the value must fit
+ *   vi_from_vf                  rounds to nearest even; too small gives the least int32, too large must not come
  *   vf_fused(a, b, c)           a b + c rounded once, also where vf_fma rounds twice
  *   vi_load_bytes(p, sign, n)   n bytes widened, signed or not; the other lanes are 0
  *   vi_store_bytes(p, v, n)     the low bytes of the first n lanes
  *   vi_store_bytes4(p, v)       those of four vectors whose values fit 16 bits
+ *   vp                          four vectors of LT_VL bytes each
+ *   vp_pack(a, b, c, d, shift)  saturates v + shift of each to 0 to 255, where v saturates to 16 bits first
+ *   vp_set1, vp_max (unsigned), vp_xor
+ *   vp_store(p, v, i, n)        the first n bytes of vector i, a constant after unrolling
+ *   vp_store_two(p, v, i)       vectors i and i + 1, i even
  *
  * Every instruction set computes the same bits: multiply-adds are fused where vf_fused says so and nowhere else
  * (-ffp-contract=off), and values are clamped before they are rounded, so that no conversion overflows.
@@ -78,6 +83,31 @@ LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
   const __m512i high = _mm512_and_si512(_mm512_packs_epi32(v[2], v[3]), byte);
   _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
 }
+typedef __m512i vp;
+LT_INLINE vp vp_pack(vi a, vi b, vi c, vi d, int shift) {
+  const __m512i add = _mm512_set1_epi16((int16_t)shift);
+  const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), add);
+  const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), add);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, cd));
+}
+LT_INLINE vp vp_set1(int x) { return _mm512_set1_epi8((char)x); }
+LT_INLINE vp vp_max(vp a, vp b) { return _mm512_max_epu8(a, b); }
+LT_INLINE vp vp_xor(vp a, vp b) { return _mm512_xor_si512(a, b); }
+LT_INLINE void vp_store(void *p, vp v, int i, int64_t n) {
+  const __m128i x = i == 0   ? _mm512_castsi512_si128(v)
+                    : i == 1 ? _mm512_extracti32x4_epi32(v, 1)
+                    : i == 2 ? _mm512_extracti32x4_epi32(v, 2)
+                             : _mm512_extracti32x4_epi32(v, 3);
+  if (n == LT_VL) {
+    _mm_storeu_si128(p, x);
+  } else {
+    _mm_mask_storeu_epi8(p, lt_first_n(n), x);
+  }
+}
+LT_INLINE void vp_store_two(void *p, vp v, int i) {
+  _mm256_storeu_si256(p, i ? _mm512_extracti64x4_epi64(v, 1) : _mm512_castsi512_si256(v));
+}
 
 #elif defined(LT_SIMD_AVX2)
 
@@ -112,6 +142,29 @@ LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
   const __m256i low = _mm256_and_si256(_mm256_packs_epi32(v[0], v[1]), byte);
   const __m256i high = _mm256_and_si256(_mm256_packs_epi32(v[2], v[3]), byte);
   _mm256_storeu_si256(p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));
+}
+typedef __m256i vp;
+LT_INLINE vp vp_pack(vi a, vi b, vi c, vi d, int shift) {
+  const __m256i add = _mm256_set1_epi16((int16_t)shift);
+  const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), add);
+  const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), add);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd), order);
+}
+LT_INLINE vp vp_set1(int x) { return _mm256_set1_epi8((char)x); }
+LT_INLINE vp vp_max(vp a, vp b) { return _mm256_max_epu8(a, b); }
+LT_INLINE vp vp_xor(vp a, vp b) { return _mm256_xor_si256(a, b); }
+LT_INLINE void vp_store(void *p, vp v, int i, int64_t n) {
+  const __m128i half = i < 2 ? _mm256_castsi256_si128(v) : _mm256_extracti128_si256(v, 1);
+  const __m128i x = i % 2 ? _mm_unpackhi_epi64(half, half) : half;
+  if (n == LT_VL) {
+    _mm_storel_epi64(p, x);
+  } else {
+    lt_store_bytes(p, (uint64_t)_mm_cvtsi128_si64(x), n);
+  }
+}
+LT_INLINE void vp_store_two(void *p, vp v, int i) {
+  _mm_storeu_si128(p, i ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v));
 }
 
 #elif defined(LT_SIMD_NEON)
@@ -148,6 +201,29 @@ LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
   const int16x8_t high = vuzp1q_s16(vreinterpretq_s16_s32(v[2]), vreinterpretq_s16_s32(v[3]));
   vst1q_s8(p, vuzp1q_s8(vreinterpretq_s8_s16(low), vreinterpretq_s8_s16(high)));
 }
+typedef uint8x16_t vp;
+LT_INLINE vp vp_pack(vi a, vi b, vi c, vi d, int shift) {
+  const int16x8_t add = vdupq_n_s16((int16_t)shift);
+  const int16x8_t ab = vqaddq_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)), add);
+  const int16x8_t cd = vqaddq_s16(vcombine_s16(vqmovn_s32(c), vqmovn_s32(d)), add);
+  return vcombine_u8(vqmovun_s16(ab), vqmovun_s16(cd));
+}
+LT_INLINE vp vp_set1(int x) { return vdupq_n_u8((uint8_t)x); }
+LT_INLINE vp vp_max(vp a, vp b) { return vmaxq_u8(a, b); }
+LT_INLINE vp vp_xor(vp a, vp b) { return veorq_u8(a, b); }
+LT_INLINE void vp_store(void *p, vp v, int i, int64_t n) {
+  const uint32x4_t words = vreinterpretq_u32_u8(v);
+  const uint32_t x = i == 0   ? vgetq_lane_u32(words, 0)
+                     : i == 1 ? vgetq_lane_u32(words, 1)
+                     : i == 2 ? vgetq_lane_u32(words, 2)
+                              : vgetq_lane_u32(words, 3);
+  if (n == LT_VL) {
+    memcpy(p, &x, sizeof x);
+  } else {
+    lt_store_bytes(p, x, n);
+  }
+}
+LT_INLINE void vp_store_two(void *p, vp v, int i) { vst1_u8(p, i ? vget_high_u8(v) : vget_low_u8(v)); }
 
 #else
 
@@ -188,6 +264,35 @@ LT_INLINE void vi_store_bytes(void *p, vi v, int64_t n) {
 LT_INLINE void vi_store_bytes4(void *p, const vi v[4]) {
   for (int i = 0; i < 4; i++) vi_store_bytes((uint8_t *)p + i * LT_VL, v[i], LT_VL);
 }
+
+typedef struct {
+  uint8_t bytes[4 * LT_VL];
+} vp;
+LT_INLINE vp vp_pack(vi a, vi b, vi c, vi d, int shift) {
+  const vi all[4] = {a, b, c, d};
+  vp v;
+  for (int i = 0; i < 4 * LT_VL; i++) {
+    const int32_t x = (int32_t)all[i / LT_VL][i % LT_VL];
+    const int32_t sum = (x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x) + shift;
+    v.bytes[i] = (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+  }
+  return v;
+}
+LT_INLINE vp vp_set1(int x) {
+  vp v;
+  memset(v.bytes, x, sizeof v.bytes);
+  return v;
+}
+LT_INLINE vp vp_max(vp a, vp b) {
+  for (int i = 0; i < 4 * LT_VL; i++) a.bytes[i] = a.bytes[i] > b.bytes[i] ? a.bytes[i] : b.bytes[i];
+  return a;
+}
+LT_INLINE vp vp_xor(vp a, vp b) {
+  for (int i = 0; i < 4 * LT_VL; i++) a.bytes[i] ^= b.bytes[i];
+  return a;
+}
+LT_INLINE void vp_store(void *p, vp v, int i, int64_t n) { memcpy(p, v.bytes + i * LT_VL, (size_t)n); }
+LT_INLINE void vp_store_two(void *p, vp v, int i) { memcpy(p, v.bytes + i * LT_VL, 2 * LT_VL); }
 
 #endif
 
