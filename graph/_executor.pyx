@@ -8,13 +8,14 @@ cimport numpy as cnp
 
 import numpy as np
 
-from luthier.errors import KernelError
+from luthier.errors import InvalidModelError, KernelError
 from luthier.kernels._kernels import STATUS
 
 cnp.import_array()
 
 
 cdef extern from "luthier/lt_ops.h":
+    const int LT_BAD_INDEX
     ctypedef int (*lt_run_fn)(const void *) noexcept nogil
 
 cdef extern from "executor.h" nogil:
@@ -129,4 +130,5 @@ cdef class Instance:
         with nogil:
             failed = lt_run_steps(self.program.steps, first, end, self.args, seconds, &status)
         if failed >= 0:
-            raise KernelError(f"{self.program.names[failed]}: {STATUS.get(status, status)}")
+            error = InvalidModelError if status == LT_BAD_INDEX else KernelError
+            raise error(f"{self.program.names[failed]}: {STATUS.get(status, status)}")

@@ -76,7 +76,7 @@ SOURCES = LT_SOURCES.decode()
 ISA_NAMES = ("scalar", "avx2", "avx512", "neon", "avxvnni", "avx512vnni", "neonmull", "neondot", "neoni8mm")
 """Names of ``enum lt_isa``, by number. Those behind "neon" are known to qgemm and qconv2d alone."""
 
-STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing"}
+STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing", 4: "an index is out of range"}
 
 
 def _read_table():

@@ -167,8 +167,23 @@ def _takes(ctx: Context, node: Node, indices: dict[int, np.ndarray], fill: int =
 
 def lower_gather(ctx: Context, node: Node) -> None:
     x, index = node.inputs
-    require(index.is_const, "the indices are not constant")
     axis = node.attrs.get("axis", 0) % len(x.shape)
+    if not index.is_const:
+        ctx.emit(
+            node,
+            "gather",
+            x.dtype,
+            x=ctx.dense(x),
+            index=ctx.dense(index),
+            y=ctx.dense(node.output),
+            size=x.dtype.itemsize,
+            index_size=index.dtype.itemsize,
+            outer=math.prod(x.shape[:axis]),
+            x_count=x.shape[axis],
+            y_count=math.prod(index.shape),
+            inner=math.prod(x.shape[axis + 1 :]),
+        )
+        return
     chosen = np.asarray(index.data).reshape(-1)
     chosen = np.where(chosen < 0, chosen + x.shape[axis], chosen)
     require(bool(np.all((chosen >= 0) & (chosen < x.shape[axis]))), "an index is out of range")

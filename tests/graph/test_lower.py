@@ -493,11 +493,49 @@ def test_half_precision_model() -> None:
     check(nodes, feeds, ["y"], constants, rtol=3e-3)
 
 
-def test_batches_that_broadcast_in_part_use_the_reference() -> None:
-    feeds = {"a": normal(2, 1, 5, 7), "b": normal(1, 3, 7, 4, seed=1)}
-    plan = check([("MatMul", ["a", "b"], ["y"], {})], feeds, ["y"], native=False)
-    (node,) = plan.nodes
-    assert (node.backend, node.reason) == ("reference", "native: the batches are broadcast")
+@pytest.mark.parametrize("constant", [False, True], ids=["data", "constant"])
+@pytest.mark.parametrize(
+    ("left", "right", "calls"),
+    [
+        ((2, 1), (1, 3), 2),
+        ((2, 3), (1, 3), 2),
+        ((2, 3), (3,), 2),
+        ((1, 3), (2, 3), 2),
+        ((2, 3), (2, 1), 2),
+        ((2, 1), (2, 3), 2),
+        ((2, 3, 1, 2), (3, 4, 1), 24),
+        ((1, 1), (2, 3), 1),
+    ],
+    ids=str,
+)
+def test_batches_that_broadcast_in_part(
+    left: tuple[int, ...], right: tuple[int, ...], calls: int, constant: bool
+) -> None:
+    a, b = normal(*left, 5, 7), normal(*right, 7, 4, seed=1)
+    feeds, constants = ({"a": a}, {"b": b}) if constant else ({"a": a, "b": b}, {})
+    nodes: list[NodeSpec] = [("MatMul", ["a", "b"], ["p"], {}), ("Relu", ["p"], ["y"], {})]
+    plan = check(nodes, feeds, ["y"], constants)
+    assert sum(n.kernel.startswith("gemm") for n in plan.nodes) == calls
+
+
+def test_an_empty_batch_that_is_broadcast() -> None:
+    feeds = {"a": normal(2, 0, 5, 7), "b": normal(1, 0, 7, 4)}
+    check([("MatMul", ["a", "b"], ["y"], {})], feeds, ["y"])
+
+
+def test_batches_of_too_many_products_use_the_reference() -> None:
+    feeds = {"a": normal(257, 1, 1, 2), "b": normal(1, 2, 2, 1, seed=1)}
+    (node,) = check([("MatMul", ["a", "b"], ["y"], {})], feeds, ["y"], native=False).nodes
+    assert node.reason == "native: broadcast batches take 257 products"
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_gather_by_data(axis: int, dtype: Any) -> None:
+    for x in (normal(4, 5, 6), integers(4, 5, 6, dtype=np.int8)):
+        feeds = {"x": x, "i": np.array([[0, -1, 3], [2, 2, -4]], dtype)}
+        check([("Gather", ["x", "i"], ["y"], {"axis": axis})], feeds, ["y"])
+    check([("Gather", ["x", "i"], ["y"], {})], {"x": normal(3), "i": np.array(-2, dtype)}, ["y"])
 
 
 def test_lists_every_node_that_cannot_run() -> None:

@@ -12,7 +12,8 @@ enum lt_status {
   LT_OK = 0,
   LT_BAD_ARGUMENT = 1,    /* a field is out of its range */
   LT_BAD_VARIANT = 2,     /* no such variant on this CPU */
-  LT_NO_WORKSPACE = 3     /* scratch needed but `work` is null */
+  LT_NO_WORKSPACE = 3,    /* scratch needed but `work` is null */
+  LT_BAD_INDEX = 4        /* an index among the data is out of its range */
 };
 
 /* Activations that every epilogue knows. alpha and beta as in the table of architecture.md. */
@@ -100,6 +101,11 @@ enum lt_act {
 #define LT_OP_TAKE(P, I, D)                                                                        \
   P(x) P(index) P(y) I(size) I(outer) I(x_count) I(y_count) I(inner) I(y_step) I(fill) I(isa)      \
   I(threads)
+
+/* y[o, i, r] = x[o, index[i], r], elements of `size` bytes; indices of index_size 4 or 8 bytes in [-x_count, x_count),
+ * negative ones from the end, checked before anything is written. */
+#define LT_OP_GATHER(P, I, D)                                                                      \
+  P(x) P(index) P(y) I(size) I(index_size) I(outer) I(x_count) I(y_count) I(inner) I(threads)
 
 /* y[o, i] = reduce over r of x[o, r, i]. `op`: enum lt_reduce_op. */
 #define LT_OP_REDUCE(P, I, D)                                                                      \
@@ -230,6 +236,7 @@ enum lt_act {
   X(binary, BINARY)                                                                                \
   X(copy, COPY)                                                                                    \
   X(take, TAKE)                                                                                    \
+  X(gather, GATHER)                                                                                \
   X(reduce, REDUCE)                                                                                \
   X(softmax, SOFTMAX)                                                                              \
   X(layer_norm, LAYER_NORM)                                                                        \
