@@ -20,6 +20,7 @@ from luthier.bench.peers import UnavailableError
 from luthier.bench.remote import Remote
 from luthier.bench.rounds import Engine, race
 from luthier.kernels import Runner, Workload
+from luthier.kernels.noise import Noise
 
 __all__ = ["SHAPES", "compare", "key", "write_model"]
 
@@ -127,9 +128,7 @@ def _blas_threads(count: int) -> Iterator[None]:
 def _matrices(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same numbers as `Runner` makes of the same shape."""
     m, n, k = shape
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal((1, m, k), np.float32)[0]
-    w = rng.standard_normal((k, n), np.float32)
+    a, w = Noise((m, k), 0).array, Noise((k, n), 1).array
     return a, w / np.float32(np.sqrt(k)), np.empty((m, n), np.float32)
 
 
