@@ -96,6 +96,8 @@ def kind(step: Mapping[str, Any]) -> str:
     if not step["workload"]:
         return step["op"]
     w: Any = Workload.parse(step["workload"])
+    if w.op in ("chain", "precision"):
+        return w.op
     if w.op == "gemm":
         return "gemm, M = 1" if w.m == 1 else "gemm"
     name = "depthwise" if w.op == "depthwise_conv2d" else "conv"
