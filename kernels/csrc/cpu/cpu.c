@@ -64,18 +64,13 @@ int64_t lt_isa_lanes(int64_t isa) {
 }
 
 #if defined(__x86_64__)
-#define LT_X86_FEATURES(X)                   \
-  X("sse4.2")                                \
-  X("avx")                                   \
-  X("f16c")                                  \
-  X("avx2")                                  \
-  X("fma")                                   \
-  X("avx512f")                               \
-  X("avx512bw")                              \
-  X("avx512dq")                              \
-  X("avx512vl")                              \
-  X("avxvnni") X("avx512vnni") X("avx512bf1" \
-                                 "6")
+/* Formatting would cut the strings. */
+/* clang-format off */
+#define LT_X86_FEATURES(X)                                                \
+  X("sse4.2") X("avx") X("f16c") X("avx2") X("fma") X("avx512f")          \
+  X("avx512bw") X("avx512dq") X("avx512vl") X("avxvnni") X("avx512vnni")  \
+  X("avx512bf16")
+/* clang-format on */
 #elif defined(__aarch64__) && defined(__linux__)
 /* As for arm_has. */
 #define LT_ARM_FEATURES(X) \
