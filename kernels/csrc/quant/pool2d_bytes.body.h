@@ -10,40 +10,53 @@ typedef struct {
   float divisor;              /* of an average */
 } qpool_window;
 
-/* `vectors` vectors of channels from i on; n < LT_VL only with one. Averages if `average`. */
+/* The averages of `vectors` vectors of channels from i on; n < LT_VL only with one. */
 LT_INLINE void qpool_vectors(const lt_pool2d_args *a, const qpool_window *w, uint8_t *y, int64_t i, int64_t n,
-                             int vectors, int average) {
+                             int vectors) {
   const int is_signed = a->type == LT_I8;
   const vf scale = vf_set1((float)a->x_scale), y_scale = vf_set1((float)a->y_scale);
   const vf y_zero = vf_set1((float)a->y_zero), divisor = vf_set1(w->divisor);
   const vf lo = vf_set1(is_signed ? -128.0f : 0.0f), hi = vf_set1(is_signed ? 127.0f : 255.0f);
-  const vi flip = vi_set1(is_signed ? 0x80 : 0), base = vi_set1(is_signed ? 0x80 : 0);
-  const vi zero = vi_add(vi_set1((int32_t)a->x_zero), base);
+  const vi flip = vi_set1(is_signed ? 0x80 : 0);
+  const vi zero = vi_add(vi_set1((int32_t)a->x_zero), flip);
   vf acc[4];
 #pragma GCC unroll 4
-  for (int v = 0; v < vectors; v++) acc[v] = average ? vf_zero() : vf_set1(is_signed ? -128.0f : 0.0f);
+  for (int v = 0; v < vectors; v++) acc[v] = vf_zero();
   for (int64_t r = 0; r < w->rows; r++)
     for (int64_t c = 0; c < w->cols; c++) {
       const uint8_t *x = w->x + r * w->row_step + c * w->col_step + i;
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; v++) {
         const vi tap = vi_xor(vi_load_bytes(x + v * LT_VL, 0, n), flip);
-        acc[v] = average ? vf_add(acc[v], vf_mul(vf_from_vi(vi_sub(tap, zero)), scale))
-                         : vf_max(acc[v], vf_from_vi(vi_sub(tap, base)));
+        acc[v] = vf_add(acc[v], vf_mul(vf_from_vi(vi_sub(tap, zero)), scale));
       }
     }
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; v++) {
-    if (average) acc[v] = vf_add(vf_div(vf_div(acc[v], divisor), y_scale), y_zero);
-    vi_store_bytes(y + i + v * LT_VL, vi_from_vf(vf_min(hi, vf_max(lo, acc[v]))), n);
+    const vf mean = vf_add(vf_div(vf_div(acc[v], divisor), y_scale), y_zero);
+    vi_store_bytes(y + i + v * LT_VL, vi_from_vf(vf_min(hi, vf_max(lo, mean))), n);
   }
 }
 
-LT_INLINE void qpool_pixel(const lt_pool2d_args *a, const qpool_window *w, uint8_t *y, int average) {
+LT_INLINE void qpool_average(const lt_pool2d_args *a, const qpool_window *w, uint8_t *y) {
   int64_t i = 0;
-  for (; i + 4 * LT_VL <= a->c; i += 4 * LT_VL) qpool_vectors(a, w, y, i, LT_VL, 4, average);
-  for (; i + LT_VL <= a->c; i += LT_VL) qpool_vectors(a, w, y, i, LT_VL, 1, average);
-  if (i < a->c) qpool_vectors(a, w, y, i, a->c - i, 1, average);
+  for (; i + 4 * LT_VL <= a->c; i += 4 * LT_VL) qpool_vectors(a, w, y, i, LT_VL, 4);
+  for (; i + LT_VL <= a->c; i += LT_VL) qpool_vectors(a, w, y, i, LT_VL, 1);
+  if (i < a->c) qpool_vectors(a, w, y, i, a->c - i, 1);
+}
+
+/* Bytes are compared unsigned, n at a time; the maximum over nothing is the least one. Of a->c >= n channels, a last
+ * vector that would be partly empty starts earlier instead. */
+LT_INLINE void qpool_max(const lt_pool2d_args *a, const qpool_window *w, uint8_t *y, int64_t n) {
+  const vp flip = vp_set1(a->type == LT_I8 ? 0x80 : 0);
+  for (int64_t start = 0; start < a->c; start += n) {
+    const int64_t i = start < a->c - n ? start : a->c - n;
+    vp max = vp_set1(0);
+    for (int64_t r = 0; r < w->rows; r++)
+      for (int64_t c = 0; c < w->cols; c++)
+        max = vp_max(max, vp_xor(vp_get(w->x + r * w->row_step + c * w->col_step + i, n), flip));
+    vp_put(y + i, vp_xor(max, flip), n);
+  }
 }
 
 LT_INLINE void qpool_row(const lt_pool2d_args *a, int64_t row, int average) {
@@ -67,7 +80,12 @@ LT_INLINE void qpool_row(const lt_pool2d_args *a, int64_t row, int average) {
                               ? w.rows * w.cols
                               : (counted_y.last - counted_y.first) * (counted_x.last - counted_x.first);
     w.divisor = count ? (float)count : 1.0f; /* an average over nothing is 0 */
-    qpool_pixel(a, &w, y, average);
+    if (average)
+      qpool_average(a, &w, y);
+    else if (a->c < (int64_t)sizeof(vp))
+      qpool_max(a, &w, y, a->c);
+    else
+      qpool_max(a, &w, y, sizeof(vp));
   }
 }
 

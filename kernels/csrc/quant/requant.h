@@ -14,6 +14,7 @@
  *   vp_set1, vp_max (unsigned), vp_xor
  *   vp_store(p, v, i, n)        the first n bytes of vector i, a constant after unrolling
  *   vp_store_two(p, v, i)       vectors i and i + 1, i even
+ *   vp_get(p, n), vp_put(p, v, n)  n <= 4 LT_VL bytes as they lie in memory, an order that vp_pack does not have
  *
  * Every instruction set computes the same bits: multiply-adds are fused where vf_fused says so and nowhere else
  * (-ffp-contract=off), and values are clamped before they are rounded, so that no conversion overflows.
@@ -295,6 +296,36 @@ LT_INLINE void vp_store(void *p, vp v, int i, int64_t n) { memcpy(p, v.bytes + i
 LT_INLINE void vp_store_two(void *p, vp v, int i) { memcpy(p, v.bytes + i * LT_VL, 2 * LT_VL); }
 
 #endif
+
+LT_INLINE vp vp_get(const uint8_t *p, int64_t n) {
+  vp v;
+  if (n == sizeof v) {
+    memcpy(&v, p, sizeof v);
+    return v;
+  }
+#if defined(LT_SIMD_AVX512)
+  return _mm512_maskz_loadu_epi8(((__mmask64)1 << n) - 1, p);
+#else
+  uint64_t words[LT_VL / 2] = {0};
+  for (int64_t k = 0; k < n; k += 8) words[k / 8] = lt_load_bytes(p + k, n - k < 8 ? n - k : 8);
+  memcpy(&v, words, sizeof v);
+  return v;
+#endif
+}
+
+LT_INLINE void vp_put(uint8_t *p, vp v, int64_t n) {
+  if (n == sizeof v) {
+    memcpy(p, &v, sizeof v);
+    return;
+  }
+#if defined(LT_SIMD_AVX512)
+  _mm512_mask_storeu_epi8(p, ((__mmask64)1 << n) - 1, v);
+#else
+  uint64_t words[LT_VL / 2];
+  memcpy(words, &v, sizeof v);
+  for (int64_t k = 0; k < n; k += 8) lt_store_bytes(p + k, words[k / 8], n - k < 8 ? n - k : 8);
+#endif
+}
 
 /* clamp(round(v), low, high) + zero, where the bounds are integers that fit, given without the zero. */
 LT_INLINE vi vi_quantise(vf v, vf low, vf high, vi zero) {
