@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 import shlex
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from Cython.Build import cythonize
@@ -31,44 +33,17 @@ PACKAGE_DIR = {
     "luthier.bench": "bench",
 }
 
-NEON = ["-fno-schedule-insns"]
-ARM_ISAS = {
-    "neon": NEON,
-    "neonmull": NEON,
-    "neondot": [*NEON, "-march=armv8.2-a+dotprod"],
-    "neoni8mm": [*NEON, "-march=armv8.2-a+dotprod+i8mm"],
-}
-AVX2 = ["-mavx2", "-mfma", "-mf16c"]
-AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
-AVX512 += ["-mtune=icelake-server", "-mprefer-vector-width=512"]
-X86_ISAS = {
-    "avx2": AVX2,
-    "avx512": AVX512,
-    "avxvnni": [*AVX2, "-mavxvnni"],
-    "avx512vnni": [*AVX512, "-mavx512vnni"],
-}
+FLAGS = SimpleNamespace(**runpy.run_path("kernels/flags.py"))
 
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]
-if MACHINE in ("x86_64", "amd64"):
-    ISA_FLAGS = {"scalar": [], **X86_ISAS}
-elif MACHINE in ("aarch64", "arm64"):
-    ISA_FLAGS = {"scalar": [], **ARM_ISAS}
-else:
-    ISA_FLAGS = {"scalar": []}
+ISA_FLAGS = FLAGS.isa_flags(MACHINE)
 
 SANITIZE = os.environ.get("LUTHIER_SANITIZE", "")
 SANITIZE_FLAGS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"] if SANITIZE else []
 # Python's own flags ask for debug information, which makes the wheel over ten times as large.
 DEBUG_FLAGS = ["-g"] if os.environ.get("LUTHIER_DEBUG") or SANITIZE else ["-g0"]
 
-CFLAGS = [
-    "-O1" if SANITIZE else "-O3",
-    "-std=c11",
-    "-fno-math-errno",
-    "-ffp-contract=off",
-    "-fvisibility=hidden",
-    "-pthread",
-]
+CFLAGS = ["-O1" if SANITIZE else "-O3", *FLAGS.CFLAGS]
 CFLAGS += ["-Wall", "-Wextra", "-Werror=implicit-function-declaration", *SANITIZE_FLAGS]
 CFLAGS += DEBUG_FLAGS
 LDFLAGS = ["-pthread", "-lm", *SANITIZE_FLAGS]
@@ -78,15 +53,12 @@ BUILD = Path("build", "-".join(["c", sysconfig.get_platform(), *filter(None, [SA
 
 def libraries() -> list[tuple[str, dict]]:
     """One static library a instruction set, after the one of drivers that need none."""
-    every = sorted(str(path) for path in Path("kernels/csrc").rglob("*.c"))
-    known = ("scalar", *ARM_ISAS, *X86_ISAS)
-    sources = {"base": [p for p in every if Path(p).stem.rpartition("_")[2] not in known]}
-    sources |= {isa: [p for p in every if p.endswith(f"_{isa}.c")] for isa in ISA_FLAGS}
+    sources = FLAGS.kernel_sources(Path("kernels/csrc"), ISA_FLAGS)
     return [
         (
             f"lt_{part}",
             {
-                "sources": files,
+                "sources": [str(file) for file in files],
                 "cflags": [*CFLAGS, *ISA_FLAGS.get(part, [])],
                 "include_dirs": INCLUDE,
             },
@@ -101,10 +73,10 @@ MADE_RUNNER = Path("kernels/bin", f"luthier-runner-{MACHINE}")
 
 
 def sources_hash() -> str:
-    """Of all that kernels are made of; records are valid for one hash."""
+    """Of all that kernels are made of: what was made for others is stale."""
     files = sorted(p for folder in INCLUDE[:2] for p in Path(folder).rglob("*.[ch]"))
     digest = hashlib.sha256()
-    for path in [*files, Path("setup.py")]:
+    for path in [*files, Path("kernels/flags.py"), Path("setup.py")]:
         digest.update(path.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -125,7 +97,11 @@ def needs(obj: Path) -> list[str]:
     note = obj.with_suffix(".d")
     if not note.exists():
         return [str(note)]
-    return [*shlex.split(note.read_text().partition(":")[2].replace("\\\n", " ")), "setup.py"]
+    return [
+        *shlex.split(note.read_text().partition(":")[2].replace("\\\n", " ")),
+        "setup.py",
+        "kernels/flags.py",
+    ]
 
 
 class BuildLibraries(build_clib):
@@ -230,7 +206,12 @@ def extensions() -> list[Extension]:
     headers = [str(path) for part in ("kernels", "graph") for path in Path(part).rglob("*.h")]
     archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
     for ext in made:  # only now: cythonize would copy what it depends on
-        ext.depends = [*headers, "setup.py", *(archives if ext.libraries else [])]
+        ext.depends = [
+            *headers,
+            "setup.py",
+            "kernels/flags.py",
+            *(archives if ext.libraries else []),
+        ]
     return made
 
 
@@ -246,8 +227,9 @@ setup(
     include_package_data=False,
     package_data={
         "luthier": ["py.typed", "targets/*.toml"],
-        "luthier.kernels": ["bin/luthier-runner-*"],
         "luthier.bench": ["templates/*.html"],
+        "luthier.kernels": ["bin/luthier-runner-*", "csrc/**/*.[ch]", "include/luthier/*.h"],
+        "luthier.graph": ["csrc/*.[ch]", "standalone/*.c"],
     },
     libraries=LIBRARIES,
     ext_modules=extensions(),

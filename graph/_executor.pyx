@@ -8,7 +8,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from luthier.errors import InvalidModelError, KernelError
+from luthier.errors import ArgumentError, InvalidModelError, KernelError
 from luthier.kernels._kernels import STATUS
 
 cnp.import_array()
@@ -18,16 +18,168 @@ cdef extern from "luthier/lt_ops.h":
     const int LT_BAD_INDEX
     ctypedef int (*lt_run_fn)(const void *) noexcept nogil
 
+    ctypedef struct lt_op:
+        pass
+
 cdef extern from "executor.h" nogil:
     ctypedef struct lt_step:
         lt_run_fn run
         int64_t args
+    ctypedef struct lt_relocation:
+        int64_t slot
+        int64_t buffer
+        int64_t offset
+    void lt_relocate(const lt_relocation *relocations, int64_t count, void *args, int64_t buffer, const void *base)
     int64_t lt_run_steps(const lt_step *steps, int64_t first, int64_t end, const char *args, double *times, int *status)
 
-ctypedef struct Relocation:
-    int64_t slot    # index of an 8-byte slot in the arguments
-    int64_t buffer  # 0 the arena, then the inputs, then the outputs
-    int64_t offset  # bytes
+cdef extern from "luthier.h" nogil:
+    int LUTHIER_NO_FILE, LUTHIER_NO_MEMORY
+    ctypedef struct luthier_tensor:
+        const char *name
+        int64_t type
+        int64_t rank
+        int64_t dims[8]
+
+cdef extern from "bundle.h" nogil:
+    int LT_MESSAGE_SIZE, LT_BUNDLE_VERSION
+    ctypedef struct lt_host:
+        const lt_op *ops
+        int64_t op_count
+        int64_t isas
+        const char *kernels
+    ctypedef struct lt_plan_info:
+        const char *target
+        const char *fingerprint
+        const char *notes
+        int64_t isas
+        int64_t threads
+        int64_t arena_bytes
+        int64_t step_count
+        int64_t relocation_count
+        int64_t args_bytes
+    ctypedef struct lt_bundle:
+        pass
+    ctypedef struct lt_program:
+        lt_step *steps
+        const char **names
+        const lt_relocation *relocations
+        char *args
+        lt_plan_info info
+    int lt_bundle_open(const char *path, const lt_host *host, lt_bundle **bundle, char *message)
+    void lt_bundle_close(lt_bundle *bundle)
+    const char *lt_bundle_name(const lt_bundle *bundle)
+    int64_t lt_bundle_inputs(const lt_bundle *bundle)
+    int64_t lt_bundle_outputs(const lt_bundle *bundle)
+    int64_t lt_bundle_plans(const lt_bundle *bundle)
+    int64_t lt_bundle_weights(const lt_bundle *bundle)
+    const luthier_tensor *lt_bundle_tensor(const lt_bundle *bundle, int64_t index)
+    lt_plan_info lt_bundle_plan(const lt_bundle *bundle, int64_t plan)
+    int64_t lt_bundle_choose(const lt_bundle *bundle, const char *fingerprint)
+    int lt_program_make(const lt_bundle *bundle, int64_t plan, lt_program *program, char *message)
+    void lt_program_free(lt_program *program)
+
+BUNDLE_VERSION = LT_BUNDLE_VERSION
+
+
+cdef class Bundle:
+    """A file of exported plans, mapped and checked; the plans' programs keep it alive.
+
+    Parameters
+    ----------
+    path : bytes
+    ops : (int, int)
+        Address and length of the table of operators.
+    isas : int
+        A bit for each ISA that may be used.
+    kernels : bytes
+        Hash of the kernels' sources.
+    """
+
+    cdef lt_bundle *bundle
+    cdef bytes kernels
+
+    def __cinit__(self, bytes path, tuple ops, int64_t isas, bytes kernels):
+        cdef lt_host host
+        cdef char[512] message
+        cdef char *name = path
+        cdef int status
+        cdef uintptr_t table = ops[0]
+        self.kernels = kernels
+        host.ops, host.op_count, host.isas, host.kernels = <const lt_op *>table, ops[1], isas, self.kernels
+        with nogil:
+            status = lt_bundle_open(name, &host, &self.bundle, message)
+        _check(status, message)
+
+    def __dealloc__(self):
+        lt_bundle_close(self.bundle)
+
+    @property
+    def name(self):
+        """The model's."""
+        return lt_bundle_name(self.bundle).decode(errors="replace")
+
+    @property
+    def weights_bytes(self):
+        return lt_bundle_weights(self.bundle)
+
+    @property
+    def tensors(self):
+        """Inputs and outputs: two lists of (name, number of type, shape)."""
+        cdef int64_t i
+        cdef const luthier_tensor *t
+        inputs, found = lt_bundle_inputs(self.bundle), []
+        for i in range(inputs + lt_bundle_outputs(self.bundle)):
+            t = lt_bundle_tensor(self.bundle, i)
+            found.append((t.name.decode(errors="replace"), t.type, tuple(t.dims[d] for d in range(t.rank))))
+        return found[:inputs], found[inputs:]
+
+    @property
+    def plans(self):
+        """Of each plan (target, fingerprint, notes, bits of ISAs, threads)."""
+        cdef int64_t i
+        cdef lt_plan_info p
+        found = []
+        for i in range(lt_bundle_plans(self.bundle)):
+            p = lt_bundle_plan(self.bundle, i)
+            texts = (text.decode(errors="replace") for text in (<bytes>p.target, <bytes>p.fingerprint, <bytes>p.notes))
+            found.append((*texts, p.isas, p.threads))
+        return found
+
+    def choose(self, bytes fingerprint):
+        """Index of the plan for this machine, or -1."""
+        return lt_bundle_choose(self.bundle, fingerprint)
+
+    def program(self, int64_t plan):
+        """The steps of a plan, as a `Program`."""
+        cdef lt_program made
+        cdef char[512] message
+        cdef int64_t i
+        if not 0 <= plan < lt_bundle_plans(self.bundle):
+            raise IndexError("no such plan")
+        _check(lt_program_make(self.bundle, plan, &made, message), message)
+        try:
+            steps = [
+                (<uintptr_t>made.steps[i].run, made.steps[i].args, made.names[i].decode(errors="replace"))
+                for i in range(made.info.step_count)
+            ]
+            relocations = [
+                (made.relocations[i].slot, made.relocations[i].buffer, made.relocations[i].offset)
+                for i in range(made.info.relocation_count)
+                if made.relocations[i].buffer >= 0
+            ]
+            count = lt_bundle_inputs(self.bundle) + lt_bundle_outputs(self.bundle)
+            args = made.args[:made.info.args_bytes]
+            return Program(steps, args, relocations, made.info.arena_bytes, count, self)
+        finally:
+            lt_program_free(&made)
+
+
+cdef _check(int status, const char *message):
+    if status:
+        text = message.decode(errors="replace")
+        if status == LUTHIER_NO_MEMORY:
+            raise MemoryError(text)
+        raise (ArgumentError if status == LUTHIER_NO_FILE else InvalidModelError)(text)
 
 
 cdef class Program:
@@ -44,22 +196,28 @@ cdef class Program:
     arena_bytes : int
     buffers : int
         Number of inputs and outputs.
+    owner : object
+        What keeps the memory of constants alive, if the caller does not.
     """
 
     cdef lt_step *steps
-    cdef Relocation *relocations
+    cdef lt_relocation *relocations
     cdef int64_t step_count, relocation_count
     cdef bytes args
     cdef list names
+    cdef object owner
     cdef readonly int64_t arena_bytes, buffers
 
-    def __cinit__(self, list steps, bytes args, list relocations, int64_t arena_bytes, int64_t buffers):
+    def __cinit__(
+        self, list steps, bytes args, list relocations, int64_t arena_bytes, int64_t buffers, object owner=None
+    ):
         cdef int64_t i
+        self.owner = owner
         self.step_count, self.relocation_count = len(steps), len(relocations)
         self.args, self.arena_bytes, self.buffers = args, arena_bytes, buffers
         self.names = [name for _, _, name in steps]
         self.steps = <lt_step *>PyMem_Malloc((self.step_count + 1) * sizeof(lt_step))
-        self.relocations = <Relocation *>PyMem_Malloc((self.relocation_count + 1) * sizeof(Relocation))
+        self.relocations = <lt_relocation *>PyMem_Malloc((self.relocation_count + 1) * sizeof(lt_relocation))
         if self.steps == NULL or self.relocations == NULL:
             raise MemoryError
         for i in range(self.step_count):
@@ -96,17 +254,12 @@ cdef class Instance:
         PyMem_Free(self.args)
 
     cdef void _relocate(self, int64_t buffer, uintptr_t base) noexcept:
-        cdef int64_t i
-        cdef Relocation *r
-        for i in range(self.program.relocation_count):
-            r = &self.program.relocations[i]
-            if r.buffer == buffer:
-                (<int64_t *>self.args)[r.slot] = <int64_t>(base + r.offset)
+        lt_relocate(self.program.relocations, self.program.relocation_count, self.args, buffer, <void *>base)
 
     def bind(self, list arrays):
         """Point the inputs and outputs, in order, at the content of these arrays."""
         cdef int64_t i
-        cdef Relocation *r
+        cdef lt_relocation *r
         cdef cnp.ndarray array
         if len(arrays) != self.program.buffers:
             raise ValueError("one array an input and output is wanted")

@@ -21,7 +21,7 @@ from luthier.graph.ops.common import describe
 from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels
 
-__all__ = ["Plan", "PlanNode"]
+__all__ = ["Code", "Plan", "PlanNode"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,30 @@ class PlanNode:
     reason: str
 
 
+@dataclass(frozen=True)
+class Code:
+    """What the steps of a plan call, as data that can leave the process.
+
+    Attributes
+    ----------
+    calls : list of (str, int, str)
+        Operator (empty: the reference backend), byte offset of its arguments, and what errors call
+        it.
+    args : bytes
+        All argument structs; pointers are null.
+    relocations : list of (int, int, int)
+        Slot, buffer (0 the arena, then inputs, then outputs) and byte offset of every pointer to
+        activations.
+    constants : list of (int, ndarray, int)
+        Slot, array and byte offset of every pointer to constants.
+    """
+
+    calls: list[tuple[str, int, str]]
+    args: bytes
+    relocations: list[tuple[int, int, int]]
+    constants: list[tuple[int, np.ndarray, int]]
+
+
 class Plan:
     """An executable graph for one set of input shapes.
 
@@ -82,7 +106,12 @@ class Plan:
         Peak memory of activations and scratch.
     weights_bytes : int
         Constants, packed weights included.
+    code : Code or None
+        What can be exported; None if the plan itself comes from an exported file.
     """
+
+    code: Code | None
+    _parts: list[tuple[int, int] | _ReferenceCall]
 
     def __init__(self, graph: Graph, context: Context) -> None:
         steps = context.steps
@@ -98,6 +127,24 @@ class Plan:
         self._lay_out(steps)
         self._encode(steps)
         self._idle: list[_executor.Instance] = []
+
+    @classmethod
+    def stored(
+        cls,
+        inputs: list[tuple[str, np.dtype, tuple[int, ...]]],
+        outputs: list[tuple[tuple[int, ...], np.dtype]],
+        nodes: list[PlanNode],
+        program: _executor.Program,
+        weights_bytes: int,
+    ) -> Plan:
+        """A plan of kernels alone that was made before: see `luthier.graph.bundle`."""
+        plan = cls.__new__(cls)
+        plan._inputs, plan._outputs, plan.nodes = inputs, outputs, nodes
+        plan.flops = sum(n.flops for n in nodes)
+        plan.arena_bytes, plan.weights_bytes = program.arena_bytes, weights_bytes
+        plan.code, plan._program, plan._idle = None, program, []
+        plan._parts = [(0, len(nodes))] if nodes else []
+        return plan
 
     # -- building ------------------------------------------------------------------------------
 
@@ -125,14 +172,16 @@ class Plan:
 
     def _encode(self, steps: list[Step]) -> None:
         """Write the C program, and list the stretches of it between calls of the reference."""
-        entry = _kernels.entry_points()
-        calls, packed, relocations = [], [], []
-        self._parts: list[tuple[int, int] | _ReferenceCall] = []
+        calls: list[tuple[str, int, str]] = []
+        packed: list[bytes] = []
+        relocations: list[tuple[int, int, int]] = []
+        constants: list[tuple[int, np.ndarray, int]] = []
+        self._parts = []
         size = 0
         for i, step in enumerate(steps):
             if step.call is not None:
                 self._parts.append(_ReferenceCall.of(i, step))
-                calls.append((0, size, ""))
+                calls.append(("", size, ""))
                 continue
             last = self._parts[-1] if self._parts else None
             if isinstance(last, tuple):
@@ -145,16 +194,26 @@ class Plan:
                 if not isinstance(value, View):
                     numbers[name] = value
                 elif value.storage.array is not None:
-                    numbers[name] = value.constant()
+                    constants.append(
+                        (size // 8 + layout[name][0], value.storage.array, value.offset)
+                    )
                 else:
                     offset = value.storage.offset + value.offset
                     relocations.append((size // 8 + layout[name][0], value.storage.buffer, offset))
-            calls.append((entry[step.op], size, f"{describe(step.node)}: {step.kernel}"))
+            calls.append((step.op, size, f"{describe(step.node)}: {step.kernel}"))
             packed.append(_kernels.Args(step.op, numbers).pack())
             size += 8 * len(layout)
-        count = len(self._inputs) + len(self._outputs)
+        self.code = Code(calls, b"".join(packed), relocations, constants)
+        args = np.frombuffer(self.code.args, np.int64).copy()
+        for slot, array, offset in constants:
+            args[slot] = array.ctypes.data + offset
+        entry = _kernels.entry_points()
         self._program = _executor.Program(
-            calls, b"".join(packed), relocations, self.arena_bytes, count
+            [(entry[op] if op else 0, at, name) for op, at, name in calls],
+            args.tobytes(),
+            relocations,
+            self.arena_bytes,
+            len(self._inputs) + len(self._outputs),
         )
 
     # -- running -------------------------------------------------------------------------------

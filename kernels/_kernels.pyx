@@ -260,6 +260,11 @@ def entry_points():
     return {lt_op_table[i].name.decode(): <uintptr_t>lt_op_table[i].run for i in range(lt_op_count)}
 
 
+def op_table():
+    """Address and length of ``lt_op_table``, for exported plans."""
+    return <uintptr_t>lt_op_table, lt_op_count
+
+
 def parallel_overhead(int threads, int64_t repeats=10000):
     """Seconds that one empty parallel region of `threads` tasks costs, averaged over `repeats`."""
     cdef double seconds

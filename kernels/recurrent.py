@@ -13,14 +13,17 @@ from luthier.kernels.checks import check_threads, float_array
 from luthier.kernels.linear import gemm
 from luthier.kernels.spaces import check_config, default_config
 from luthier.kernels.workload import Gemm
+from luthier.target import Target
 
 __all__ = ["lstm", "recurrent_workload"]
 
 
-def recurrent_workload(batch: int, hidden: int) -> tuple[Gemm, dict[str, Any]]:
+def recurrent_workload(
+    batch: int, hidden: int, target: Target | None = None
+) -> tuple[Gemm, dict[str, Any]]:
     """The product of one step of an LSTM, state times recurrent weights, and its config."""
     workload = Gemm(m=batch, n=4 * hidden, k=hidden)
-    return workload, default_config(workload)
+    return workload, default_config(workload, target)
 
 
 def lstm(

@@ -79,7 +79,7 @@ def _member(node: Node, context: Context) -> Any:
         w: Any = conv_workload(node, context.num_threads)
     except NotNative:
         return None
-    if usual_error(default_config(w)):
+    if usual_error(default_config(w, context.target)):
         return None  # Winograd's tiles would lie elsewhere in each band, and gain less
     span = (w.r - 1) * w.dilations[0] + 1
     top, bottom = w.pads[0], (w.oh - 1) * w.strides[0] - w.pads[0]

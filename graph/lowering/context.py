@@ -16,9 +16,11 @@ from luthier.errors import ArgumentError
 from luthier.graph.ir import Node, Value
 from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels, fields
+from luthier.kernels.cpu import native_target
 from luthier.kernels.loops import dense_strides, loop_slots
 from luthier.kernels.spaces import default_config, is_legal, usual_error
 from luthier.kernels.workload import Workload
+from luthier.target import Target
 
 __all__ = ["DTYPES", "SHORT", "Context", "NotNative", "Step", "Storage", "View", "content"]
 
@@ -129,6 +131,8 @@ class Context:
         Of untuned configs, as `luthier.kernels.default_config` takes it.
     seconds : callable, optional
         Recorded times, to tell why something was chosen.
+    target : Target, optional
+        What the steps are for; this machine if left out.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Context:
         packed: MutableMapping | None,
         max_error: float = limits.MAX_ERROR,
         seconds: Seconds | None = None,
+        target: Target | None = None,
     ) -> None:
         self.choose = choose
         self.seconds = seconds or (lambda workload, config: None)
@@ -150,7 +155,8 @@ class Context:
         self.tunable: list[tuple[str, Workload]] = []
         self.chains: dict[Node, Workload] = {}
         """The chain that a node is a member of."""
-        self.isa = _kernels.ISA_NAMES.index(_best_isa())
+        self.target = target or native_target()
+        self.isa = _kernels.ISA_NAMES.index(self.target.isa)
 
     # -- values --------------------------------------------------------------------------------
 
@@ -252,9 +258,11 @@ class Context:
         """
         self.tunable.append((name, workload))
         config, rung = self.choose(workload)
-        legal = config is not None and (rung == "default" or is_legal(config, workload))
+        legal = config is not None and (
+            rung == "default" or is_legal(config, workload, self.target)
+        )
         if config is None or not legal or (self.max_error == 0 and usual_error(config)):
-            config = default_config(workload, max_error=self.max_error)
+            config = default_config(workload, self.target, self.max_error)
             rung = "default"
         return config, rung
 
@@ -292,12 +300,6 @@ class Context:
 def content(data: np.ndarray) -> tuple:
     """What tells a contiguous array from others."""
     return hashlib.blake2b(data.data, digest_size=16).digest(), data.shape
-
-
-def _best_isa() -> str:
-    from luthier.kernels.cpu import isas
-
-    return isas()[-1]
 
 
 def nbytes(value: Value) -> int:

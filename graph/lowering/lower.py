@@ -19,6 +19,7 @@ from luthier.graph.plan import Plan
 from luthier.graph.reference import Kernel
 from luthier.kernels import _kernels
 from luthier.kernels.workload import Workload
+from luthier.target import Target
 
 __all__ = ["BACKENDS", "lower", "tunable_workloads"]
 
@@ -37,6 +38,7 @@ def lower(
     max_error: float = limits.MAX_ERROR,
     consume: bool = False,
     seconds: Seconds | None = None,
+    target: Target | None = None,
 ) -> Plan:
     """Make a plan of an optimised graph.
 
@@ -60,6 +62,9 @@ def lower(
         twice.
     seconds : callable, optional
         From a workload and a config to its recorded time, to tell why something was chosen.
+    target : Target, optional
+        The CPU that the plan is for. By default this machine; on another one it can be exported,
+        not run.
 
     Raises
     ------
@@ -72,7 +77,8 @@ def lower(
     >>> [y] = plan.run([x])
     """
     choose = choose or (lambda workload: (None, "default"))
-    context = Context(choose, num_threads, {} if packed is None else packed, max_error, seconds)
+    packed = {} if packed is None else packed
+    context = Context(choose, num_threads, packed, max_error, seconds, target)
     _emit(graph, context, backends, consume)
     return Plan(graph, context)
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from luthier.graph.ir import Node, Value
 from luthier.graph.lowering.context import Context, View
-from luthier.kernels.cpu import native_target
 from luthier.kernels.precision import PRECISIONS, float_operands, float_steps
 from luthier.kernels.precision_spaces import estimates, is_open
 from luthier.kernels.requant import DTYPES
@@ -28,7 +27,7 @@ def emit_product(
 
     `weights` are less their zero points. Both workloads are tunable, and so is the choice.
     """
-    choice = _choice(node, integer, slots)
+    choice = _choice(ctx, node, integer, slots)
     if choice is None:
         ctx.emit_tuned(node, integer, _packable(node, weights), **slots)
         return
@@ -45,7 +44,7 @@ def emit_product(
     ctx.steps[first].reason = _reason(ctx, choice, chosen)
 
 
-def _choice(node: Node, integer: Any, slots: dict[str, Any]) -> Precision | None:
+def _choice(ctx: Context, node: Node, integer: Any, slots: dict[str, Any]) -> Precision | None:
     """What there is to choose from; the conversions want dense maps and numbers at hand."""
     dense = not any(isinstance(v, View) and v.ld for v in slots.values())
     bias = slots.get("fbias")
@@ -55,7 +54,7 @@ def _choice(node: Node, integer: Any, slots: dict[str, Any]) -> Precision | None
     if not (node.attrs.get("qdq") and dense and known and integer.y != "s32"):
         return None
     choice = Precision(integer)
-    return choice if is_open(choice, native_target()) else None
+    return choice if is_open(choice, ctx.target) else None
 
 
 def _emit_float(
@@ -91,7 +90,7 @@ def _reason(ctx: Context, choice: Precision, chosen: str) -> str:
         if losing > winning:
             return f"{other} slower here: {times}"
         return f"{other} not faster in the model, if alone: {times}"
-    cycles = estimates(choice, native_target(), ctx.max_error)
+    cycles = estimates(choice, ctx.target, ctx.max_error)
     if cycles is None or cycles[other] < cycles[chosen]:
         return ""
     times = f"{cycles[other] / 1e3:.4g} against {cycles[chosen] / 1e3:.4g} thousand cycles"

@@ -57,7 +57,7 @@ def lower_lstm(ctx: Context, node: Node) -> None:
             y=projected,
             **fields.epilogue_fields("none"),
         )
-        product, config = recurrent_workload(batch, hidden)
+        product, config = recurrent_workload(batch, hidden, ctx.target)
         ctx.emit(
             node,
             "lstm",

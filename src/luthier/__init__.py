@@ -26,6 +26,7 @@ from luthier.errors import (
 
 if TYPE_CHECKING:
     from luthier import kernels
+    from luthier.exporting import export
     from luthier.kernels.cpu import isas, native_target
     from luthier.quantizer import quantize
     from luthier.session import InferenceSession
@@ -44,6 +45,7 @@ __all__ = [
     "Target",
     "UnsupportedError",
     "VerifyError",
+    "export",
     "isas",
     "kernels",
     "native_target",
@@ -54,6 +56,7 @@ __all__ = [
 _LAZY = {
     "InferenceSession": "luthier.session",
     "Target": "luthier.target",
+    "export": "luthier.exporting",
     "isas": "luthier.kernels.cpu",
     "native_target": "luthier.kernels.cpu",
     "quantize": "luthier.quantizer",

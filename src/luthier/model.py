@@ -75,6 +75,11 @@ class Model:
         """
         return not self._by_value and all(v.is_static and v.shape for v in self.graph.inputs)
 
+    @property
+    def by_value(self) -> tuple[str, ...]:
+        """Names of inputs on whose content the graphs made so far depend."""
+        return self._by_value
+
     def drop_weights(self) -> None:
         """Keep only the inputs and outputs of the graph: no more of it will be asked for."""
         for value in self.graph.values():

@@ -14,21 +14,23 @@ import numpy as np
 
 from luthier import knobs
 from luthier.errors import ArgumentError, UnsupportedError
+from luthier.exported import ExportedModel
 from luthier.graph import Value, lower
+from luthier.graph.bundle import is_bundle
 from luthier.graph.lowering.lower import BACKENDS
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target, usable_cores
 from luthier.kernels.spaces import check_max_error, default_config
 from luthier.limits import MAX_ERROR
-from luthier.model import Model
 
 if TYPE_CHECKING:
     from luthier.graph import Plan
     from luthier.graph.lowering.context import Choose, Seconds
     from luthier.kernels import Workload
+    from luthier.model import Model
     from luthier.target import Target
 
-__all__ = ["InferenceSession", "NodeArg", "default_threads"]
+__all__ = ["InferenceSession", "NodeArg", "config_chooser", "default_threads", "open_records"]
 
 MAX_PLANS = 8
 """Plans that a session keeps; the one that was not used for longest goes first."""
@@ -73,7 +75,8 @@ class InferenceSession:
     Parameters
     ----------
     model : path, bytes or Model
-        An ONNX file or its content.
+        An ONNX file or its content; or a file of `luthier.export`, whose threads, target and
+        configs are its own.
     num_threads : int, optional
         Threads of a run. By default LUTHIER_NUM_THREADS, or the cores that affinity and control
         groups leave to this process.
@@ -104,7 +107,7 @@ class InferenceSession:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | Model,
+        model: str | os.PathLike[str] | bytes | Model | ExportedModel,
         *,
         num_threads: int | None = None,
         records: str | os.PathLike[str] | None = "default",
@@ -121,9 +124,16 @@ class InferenceSession:
                 if unknown
                 else "no backend given"
             )
-        self._owns_model = not isinstance(model, Model)
-        self.model = model if isinstance(model, Model) else Model(model)
+        self._owns_model = isinstance(model, (str, bytes, os.PathLike))
+        self.model = _open_model(model)
         self.num_threads = num_threads or default_threads()
+        if isinstance(self.model, ExportedModel):
+            self.num_threads = self.model.bundle.threads
+            if num_threads not in (None, self.num_threads) or target is not None:
+                raise ArgumentError(
+                    f"{self.model.path}: exported for {self.num_threads} threads, and for targets"
+                    " of its own: neither can be chosen now"
+                )
         self.backends = tuple(backends)
         self.target = target or native_target()
         self.max_error = check_max_error(max_error)
@@ -132,7 +142,7 @@ class InferenceSession:
                 f"target {self.target.name} is {self.target.arch}, this machine is"
                 f" {native_target().arch}"
             )
-        self._database = _open(records)
+        self._database = open_records(records)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._packed: WeakValueDictionary[Any, np.ndarray] = WeakValueDictionary()
         self._unsupported: UnsupportedError | None = None
@@ -228,9 +238,18 @@ class InferenceSession:
             return found
 
     def _make_plan(self, arrays: dict[str, np.ndarray]) -> Plan:
+        if isinstance(self.model, ExportedModel):
+            return self.model.plan()
         graph = self.model.specialise(arrays)
         shapes = {name: array.shape for name, array in arrays.items()}
-        choose = self._chooser(shapes)
+        choose = config_chooser(
+            self._database,
+            self.target,
+            model=self.model.digest,
+            shapes=shapes,
+            threads=self.num_threads,
+            max_error=self.max_error,
+        )
         consume = self._owns_model and self.model.has_one_plan
         if consume:
             self.model.drop_weights()  # before they are packed: `graph` holds what the plan needs
@@ -244,7 +263,8 @@ class InferenceSession:
                 self._packed,
                 self.max_error,
                 consume,
-                self._timer(),
+                recorded_times(self._database, self.target),
+                self.target,
             )
         except UnsupportedError as error:
             self._unsupported = error
@@ -252,41 +272,57 @@ class InferenceSession:
         finally:
             _kernels.trim_memory()
 
-    def _timer(self) -> Seconds | None:
-        """Recorded times, for plans to tell why something was chosen."""
-        if self._database is None:
-            return None
-        from luthier.tuner import timer
 
-        return timer(self._database, self.target)
+def recorded_times(database: Any, target: Target) -> Seconds | None:
+    """Recorded times, for plans to tell why something was chosen; None without records."""
+    if database is None:
+        return None
+    from luthier.tuner import timer
 
-    def _chooser(self, shapes: dict[str, tuple[int, ...]]) -> Choose:
-        """From a workload to its config and rung, by the records and then by the target."""
-
-        def untuned(workload: Workload) -> tuple[dict[str, Any], str]:
-            return default_config(workload, self.target, self.max_error), "default"
-
-        if self._database is None:
-            return untuned
-        from luthier.tuner import chooser
-
-        recorded = chooser(
-            self._database,
-            self.target,
-            model=self.model.digest,
-            shapes=shapes,
-            threads=self.num_threads,
-            max_error=self.max_error,
-        )
-
-        def choose(workload: Workload) -> tuple[dict[str, Any], str]:
-            config, rung = recorded(workload)
-            return (config, rung) if config is not None else untuned(workload)
-
-        return choose
+    return timer(database, target)
 
 
-def _open(records: str | os.PathLike[str] | None) -> Any:
+def config_chooser(
+    database: Any,
+    target: Target,
+    *,
+    model: str,
+    shapes: dict[str, tuple[int, ...]],
+    threads: int,
+    max_error: float,
+) -> Choose:
+    """From a workload to its config and rung, by the records (None: there are none) and then by the
+    target."""
+
+    def untuned(workload: Workload) -> tuple[dict[str, Any], str]:
+        return default_config(workload, target, max_error), "default"
+
+    if database is None:
+        return untuned
+    from luthier.tuner import chooser
+
+    recorded = chooser(
+        database, target, model=model, shapes=shapes, threads=threads, max_error=max_error
+    )
+
+    def choose(workload: Workload) -> tuple[dict[str, Any], str]:
+        config, rung = recorded(workload)
+        return (config, rung) if config is not None else untuned(workload)
+
+    return choose
+
+
+def _open_model(model: str | os.PathLike[str] | bytes | Model | ExportedModel) -> Any:
+    if not isinstance(model, (str, bytes, os.PathLike)):
+        return model
+    if not isinstance(model, bytes) and is_bundle(model):
+        return ExportedModel(model)
+    from luthier.model import Model  # which reads ONNX: exported files can do without
+
+    return Model(model)
+
+
+def open_records(records: str | os.PathLike[str] | None) -> Any:
     """The database of records, or None where there is nothing to look up."""
     if records is None:
         return None

@@ -257,6 +257,7 @@ int lt_conv2d_run(const void *args) {
   if (is_winograd(c)) return lt_winograd_run(c);
   conv_job job;
   int status = conv_plan(c, &job);
+  if (!status) status = lt_rhs_check(&job.rhs);
   if (status) return status;
   if (c->n == 0) return LT_OK;
   if (!c->x || !c->w || !c->y) return LT_BAD_ARGUMENT;

@@ -9,17 +9,25 @@
 #include <sys/auxv.h>
 #endif
 
+#if defined(__x86_64__)
+static int has_avx2(void) {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+static int has_avx512(void) {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 int lt_isa_available(int64_t isa) {
   switch (isa) {
     case LT_ISA_SCALAR: return 1;
 #if defined(__x86_64__)
-    case LT_ISA_AVX2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    case LT_ISA_AVX512:
-      return lt_isa_available(LT_ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    case LT_ISA_AVX2: return LT_IF_AVX2(has_avx2());
+    case LT_ISA_AVX512: return LT_IF_AVX512(has_avx512());
 #elif defined(__aarch64__)
-    case LT_ISA_NEON: return 1;
+    case LT_ISA_NEON: return LT_IF_NEON(1);
 #endif
     default: return 0;
   }
@@ -39,12 +47,12 @@ static int arm_has(int second, int bit) {
 int lt_int8_isa_available(int64_t isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case LT_ISA_AVXVNNI: return lt_isa_available(LT_ISA_AVX2) && __builtin_cpu_supports("avxvnni");
-    case LT_ISA_AVX512VNNI: return lt_isa_available(LT_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
+    case LT_ISA_AVXVNNI: return LT_IF_AVXVNNI(has_avx2() && __builtin_cpu_supports("avxvnni"));
+    case LT_ISA_AVX512VNNI: return LT_IF_AVX512VNNI(has_avx512() && __builtin_cpu_supports("avx512vnni"));
 #elif defined(__aarch64__)
-    case LT_ISA_NEONMULL: return 1;
-    case LT_ISA_NEONDOT: return arm_has(0, 20);
-    case LT_ISA_NEONI8MM: return arm_has(0, 20) && arm_has(1, 13);
+    case LT_ISA_NEONMULL: return LT_IF_NEONMULL(1);
+    case LT_ISA_NEONDOT: return LT_IF_NEONDOT(arm_has(0, 20));
+    case LT_ISA_NEONI8MM: return LT_IF_NEONI8MM(arm_has(0, 20) && arm_has(1, 13));
 #endif
     default: return lt_isa_available(isa);
   }

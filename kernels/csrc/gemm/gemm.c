@@ -46,8 +46,12 @@ int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float a
   return LT_OK;
 }
 
+int lt_rhs_check(const lt_rhs *rhs) {
+  return lt_gemm_kernel(rhs->isa, rhs->mr, rhs->nv, rhs->ku) ? LT_OK : LT_BAD_VARIANT;
+}
+
 int lt_rhs_prepare(lt_rhs *rhs) {
-  if (!lt_gemm_kernel(rhs->isa, rhs->mr, rhs->nv, rhs->ku)) return LT_BAD_VARIANT;
+  if (rhs->isa < 0 || rhs->isa >= LT_ISA_COUNT || rhs->nv < 1 || rhs->nv > LT_GEMM_MAX_NV) return LT_BAD_VARIANT;
   rhs->lanes = lt_isa_lanes(rhs->isa);
   return lt_epilogue_prepare(&rhs->epilogue, rhs->isa, rhs->act, rhs->alpha, rhs->beta);
 }
@@ -255,6 +259,7 @@ int lt_gemm_run(const void *args) {
   const lt_gemm_args *g = args;
   gemm_job job;
   int status = gemm_plan(g, &job);
+  if (!status) status = lt_rhs_check(&job.rhs);
   if (status) return status;
   if (g->batch == 0 || g->m == 0 || g->n == 0) return LT_OK;
   if (!g->a || !g->w || !g->y) return LT_BAD_ARGUMENT;

@@ -63,8 +63,10 @@ typedef struct {
   lt_epilogue epilogue;
 } lt_rhs;
 
-/* Fill the derived fields (lanes, epilogue) and check the variant; returns a status. */
+/* Fill the derived fields (lanes, epilogue); returns a status. Plans are made for CPUs other than this one as well:
+ * whether there is such a kernel here is what lt_rhs_check tells before it is called. */
 int lt_rhs_prepare(lt_rhs *rhs);
+int lt_rhs_check(const lt_rhs *rhs);
 
 /* Rows of A and C for lt_gemm_block. */
 typedef struct {

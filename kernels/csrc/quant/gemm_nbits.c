@@ -17,8 +17,8 @@
 
 static const lt_nbits_kernels *const kernels[LT_ISA_COUNT] = {
     &lt_nbits_scalar,
-    LT_IF_X86(&lt_nbits_avx2),
-    LT_IF_X86(&lt_nbits_avx512),
+    LT_IF_AVX2(&lt_nbits_avx2),
+    LT_IF_AVX512(&lt_nbits_avx512),
     LT_IF_NEON(&lt_nbits_neon),
 };
 

@@ -17,10 +17,10 @@ extern tile_lookup lt_qdw_tile_avx2, lt_qdw_tile_avx512, lt_qdw_tile_avxvnni, lt
 extern lt_qdw_fn lt_qdw_pixel_scalar, lt_qdw_pixel_avx2, lt_qdw_pixel_avx512, lt_qdw_pixel_neon;
 
 static tile_lookup *const tiles[LT_INT8_ISA_COUNT] = {
-    [LT_ISA_AVX2] = LT_IF_X86(lt_qdw_tile_avx2),
-    [LT_ISA_AVX512] = LT_IF_X86(lt_qdw_tile_avx512),
-    [LT_ISA_AVXVNNI] = LT_IF_X86(lt_qdw_tile_avxvnni),
-    [LT_ISA_AVX512VNNI] = LT_IF_X86(lt_qdw_tile_avx512vnni),
+    [LT_ISA_AVX2] = LT_IF_AVX2(lt_qdw_tile_avx2),
+    [LT_ISA_AVX512] = LT_IF_AVX512(lt_qdw_tile_avx512),
+    [LT_ISA_AVXVNNI] = LT_IF_AVXVNNI(lt_qdw_tile_avxvnni),
+    [LT_ISA_AVX512VNNI] = LT_IF_AVX512VNNI(lt_qdw_tile_avx512vnni),
 };
 static lt_qdw_fn *const pixel_kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qdw_pixel);
 static lt_qsum_row_fn *const sum_rows[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qsum_row);

@@ -195,7 +195,18 @@ LT_CAT(LT_QGEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
   return table[flip][mr][nv];
 }
 
-const lt_qformat LT_FN(lt_qformat) = {LT_VL, LT_QK / LT_QSIZE, LT_QINNER, LT_QSIZE, LT_QSIGN};
+#define LT_QFORMAT_CHECK(isa, lanes, group, inner, size, sign) \
+  enum {                                                       \
+    lt_qlanes_##isa = lanes,                                   \
+    lt_qgroup_##isa = group,                                   \
+    lt_qinner_##isa = inner,                                   \
+    lt_qsize_##isa = size,                                     \
+    lt_qsign_##isa = sign                                      \
+  };
+LT_QFORMATS(LT_QFORMAT_CHECK)
+_Static_assert(LT_FN(lt_qlanes) == LT_VL && LT_FN(lt_qgroup) == LT_QK / LT_QSIZE && LT_FN(lt_qinner) == LT_QINNER &&
+                   LT_FN(lt_qsize) == LT_QSIZE && LT_FN(lt_qsign) == LT_QSIGN,
+               "LT_QFORMATS says otherwise");
 
 /* Sums to floats: float(sum) (scale a_scale) + fbias. */
 static void q_floats(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int64_t cols) {

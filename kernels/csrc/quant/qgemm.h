@@ -21,7 +21,19 @@ typedef struct {
   int64_t lanes, group, inner, size, sign;
 } lt_qformat;
 
-/* The format of an instruction set; null if this CPU does not have it. */
+/* The formats by enum lt_isa: known for all, as weights are packed for CPUs other than this one as well. */
+#define LT_QFORMATS(X)          \
+  X(scalar, 4, 2, 2, 2, 1)      \
+  X(avx2, 8, 2, 2, 2, 1)        \
+  X(avx512, 16, 2, 2, 2, 1)     \
+  X(neon, 4, 2, 1, 2, 1)        \
+  X(avxvnni, 8, 4, 4, 1, 0)     \
+  X(avx512vnni, 16, 4, 4, 1, 0) \
+  X(neonmull, 4, 4, 2, 1, 1)    \
+  X(neondot, 4, 4, 4, 1, 1)     \
+  X(neoni8mm, 4, 8, 8, 1, 1)
+
+/* The format of an instruction set; null if there is no such one. */
 const lt_qformat *lt_qformat_of(int64_t isa);
 
 /* The epilogue of one call (see LT_QUANT_FIELDS), columns from the first. */
@@ -121,7 +133,8 @@ typedef struct {
   const void *bias, *scale, *fbias, *a_zero_at, *a_scale, *residual, *table;
 } lt_qslots;
 
-/* Returns a status. */
+/* Returns a status; as for lt_rhs_prepare, lt_qrhs_check tells whether there is such a kernel here. */
 int lt_qrhs_prepare(lt_qrhs *rhs, const lt_qslots *slots);
+int lt_qrhs_check(const lt_qrhs *rhs);
 
 #endif

@@ -44,7 +44,7 @@ static int winograd_plan(const lt_conv2d_args *c, winograd_job *job) {
   job->epilogue = job->rhs.epilogue;
   status = lt_epilogue_prepare(&job->rhs.epilogue, c->isa, LT_ACT_NONE, 0, 0);
   if (status) return status;
-  job->transforms = transforms[c->isa][job->tile / 2];
+  if (transforms[c->isa]) job->transforms = transforms[c->isa][job->tile / 2];
   job->span = job->tile + 2;
   job->places = job->span * job->span;
   job->across = ceil_div(c->ow, job->tile);
@@ -191,6 +191,7 @@ static void columns_task(void *context, int64_t index, int thread) {
 int lt_winograd_run(const lt_conv2d_args *c) {
   winograd_job job;
   int status = winograd_plan(c, &job);
+  if (!status) status = lt_rhs_check(&job.rhs);
   if (status) return status;
   if (c->n == 0) return LT_OK;
   if (!c->x || !c->w || !c->y) return LT_BAD_ARGUMENT;

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from luthier.cli import bench, cpu, inspect, quantize, records, run, tune
+from luthier.cli import bench, cpu, export, inspect, quantize, records, run, tune
 from luthier.cli.common import complain
 from luthier.errors import LuthierError
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "tune": tune,
     "run": run,
     "quantize": quantize,
+    "export": export,
     "bench": bench,
     "inspect": inspect,
     "records": records,
