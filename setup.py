@@ -33,7 +33,9 @@ PACKAGE_DIR = {
     "luthier.bench": "bench",
 }
 
-FLAGS = SimpleNamespace(**runpy.run_path("kernels/flags.py"))
+RULES = ["setup.py", "kernels/flags.py"]
+"""All that is compiled depends on these."""
+FLAGS = SimpleNamespace(**runpy.run_path(RULES[1]))
 
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]
 ISA_FLAGS = FLAGS.isa_flags(MACHINE)
@@ -76,7 +78,7 @@ def sources_hash() -> str:
     """Of all that kernels are made of: what was made for others is stale."""
     files = sorted(p for folder in INCLUDE[:2] for p in Path(folder).rglob("*.[ch]"))
     digest = hashlib.sha256()
-    for path in [*files, Path("kernels/flags.py"), Path("setup.py")]:
+    for path in [*files, *map(Path, RULES)]:
         digest.update(path.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -97,11 +99,7 @@ def needs(obj: Path) -> list[str]:
     note = obj.with_suffix(".d")
     if not note.exists():
         return [str(note)]
-    return [
-        *shlex.split(note.read_text().partition(":")[2].replace("\\\n", " ")),
-        "setup.py",
-        "kernels/flags.py",
-    ]
+    return [*shlex.split(note.read_text().partition(":")[2].replace("\\\n", " ")), *RULES]
 
 
 class BuildLibraries(build_clib):
@@ -117,7 +115,7 @@ class BuildLibraries(build_clib):
             for name, jobs in built:
                 objects = [str(obj) for obj, job in jobs if job is None or job.result()]
                 archive = BUILD / f"lib{name}.a"
-                if stale(archive, [*objects, "setup.py"]):
+                if stale(archive, [*objects, *RULES]):
                     archive.unlink(missing_ok=True)
                     self.compiler.create_static_lib(objects, name, output_dir=str(BUILD))
 
@@ -157,7 +155,7 @@ class BuildRunner(build_clib):
     def run(self) -> None:
         self.run_command("build_clib")
         archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
-        made_of = [str(RUNNER), *map(str, Path("kernels").rglob("*.h")), *archives, "setup.py"]
+        made_of = [str(RUNNER), *map(str, Path("kernels").rglob("*.h")), *archives, *RULES]
         if not stale(MADE_RUNNER, made_of):
             return
         compiler = ccompiler.new_compiler()
@@ -206,12 +204,7 @@ def extensions() -> list[Extension]:
     headers = [str(path) for part in ("kernels", "graph") for path in Path(part).rglob("*.h")]
     archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
     for ext in made:  # only now: cythonize would copy what it depends on
-        ext.depends = [
-            *headers,
-            "setup.py",
-            "kernels/flags.py",
-            *(archives if ext.libraries else []),
-        ]
+        ext.depends = [*headers, *RULES, *(archives if ext.libraries else [])]
     return made
 
 

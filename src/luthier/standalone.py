@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,8 +25,15 @@ PROGRAM = "model"
 LIBRARY = "libluthier.a"
 HEADER = "luthier.h"
 
-_OPTIONAL = ("chain", "dwconv", "eltwise", "pool", "quant", "rnn")
-"""Folders of kernels that nothing but their own operators needs."""
+_COSTLY = {
+    "dwconv": {"depthwise_conv2d", "chain"},
+    "eltwise": {"unary", "binary", "reduce", "softmax", "layer_norm", "cast", "where"},
+    "nbits": {"gemm_nbits"},
+    "qdwtile": {"qdepthwise_conv2d"},
+    "qgemm": {"qgemm", "qconv2d"},
+}
+"""Files by the name in front of the instruction set that take long to compile, and the operators
+that they are for. Others are compiled in any case: the linker takes what is needed."""
 
 _KERNELS = Path(luthier.kernels.__path__[0])
 _GRAPH = Path(luthier.graph.__path__[0])
@@ -71,12 +78,12 @@ def build(model: Path, entries: Sequence[Entry], *, embed: bool = False) -> list
     ops = {op for entry in entries for op in used_ops(entry.plan)}
     flags += [f"-DLT_WITHOUT_OP_{op}=1" for op in _kernels.OPS if op not in ops]
     parts = kernel_sources(_KERNELS / "csrc", [isa for isa in every if isa in wanted])
-    idle = [name for name in _OPTIONAL if not _drives(_KERNELS / "csrc" / name, ops)]
+    idle = {name for name, users in _COSTLY.items() if not ops & users}
     jobs = [
         (path, every.get(part, []))
         for part, paths in parts.items()
         for path in paths
-        if path.parent.name not in idle
+        if part == "base" or path.stem.removesuffix(f"_{part}") not in idle
     ]
     jobs += [(path, []) for path in sorted((_GRAPH / "csrc").glob("*.c"))]
     jobs += [(_GRAPH / "standalone/luthier.c", [])]
@@ -126,12 +133,6 @@ def compiler_for(arch: str) -> tuple[list[str], list[str]]:
         f"no C compiler for {arch}: install {package} (Debian, Ubuntu), or zig (pip install"
         " ziglang, and its program on the path)"
     )
-
-
-def _drives(folder: Path, ops: Iterable[str]) -> bool:
-    """Whether a folder has the driver of one of these operators."""
-    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.c"))
-    return any(f"int lt_{op}_run(const void *" in text for op in ops)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -210,7 +210,7 @@ def test_a_map_that_others_read_is_no_part_of_a_chain() -> None:
 def test_winograd_keeps_a_convolution_out_of_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = optimize(inverted_residual())
     assert chains_of(lower(graph, in_bands(2))) == [3]
-    monkeypatch.setattr(chains, "default_config", lambda w: {"algo": "winograd4"})
+    monkeypatch.setattr(chains, "default_config", lambda w, target: {"algo": "winograd4"})
     assert chains_of(lower(graph, in_bands(2))) == []
 
 

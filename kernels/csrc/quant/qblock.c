@@ -12,7 +12,6 @@ typedef lt_qgemm_fn (*kernel_lookup)(int64_t mr, int64_t nv, int64_t flip);
 
 #define DECLARE(isa)                                                       \
   lt_qgemm_fn lt_qgemm_kernel_##isa(int64_t mr, int64_t nv, int64_t flip); \
-  extern const lt_qformat lt_qformat_##isa;                                \
   void lt_qpost_##isa(const lt_qend *end, void *c, int64_t ldc, int64_t rows, int64_t cols);
 DECLARE(scalar)
 DECLARE(avx2)
@@ -26,10 +25,13 @@ DECLARE(neoni8mm)
 #undef DECLARE
 
 static const kernel_lookup kernels[LT_INT8_ISA_COUNT] = LT_INT8_TABLE(lt_qgemm_kernel);
-static const lt_qformat *const formats[LT_INT8_ISA_COUNT] = LT_INT8_TABLE(&lt_qformat);
 static const lt_qpost_fn posts[LT_INT8_ISA_COUNT] = LT_INT8_TABLE(lt_qpost);
 
-const lt_qformat *lt_qformat_of(int64_t isa) { return lt_int8_isa_available(isa) ? formats[isa] : 0; }
+const lt_qformat *lt_qformat_of(int64_t isa) {
+#define LT_QFORMAT(name, lanes, group, inner, size, sign) {lanes, group, inner, size, sign},
+  static const lt_qformat formats[LT_INT8_ISA_COUNT] = {LT_QFORMATS(LT_QFORMAT)};
+  return isa >= 0 && isa < LT_INT8_ISA_COUNT ? &formats[isa] : 0;
+}
 
 lt_qgemm_fn lt_qgemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t flip) {
   return lt_int8_isa_available(isa) ? kernels[isa](mr, nv, flip) : 0;
@@ -43,6 +45,10 @@ int64_t lt_qsize(int64_t y_type) {
     case LT_F32: return 4;
     default: return 0;
   }
+}
+
+int lt_qrhs_check(const lt_qrhs *rhs) {
+  return lt_qgemm_kernel(rhs->isa, rhs->mr, rhs->nv, rhs->flip) ? LT_OK : LT_BAD_VARIANT;
 }
 
 int lt_qrhs_prepare(lt_qrhs *rhs, const lt_qslots *s) {
@@ -62,7 +68,7 @@ int lt_qrhs_prepare(lt_qrhs *rhs, const lt_qslots *s) {
   rhs->mr = s->mr;
   rhs->nv = s->nv;
   rhs->flip = rhs->format->size == 1 && rhs->format->sign != (s->a_type == LT_I8);
-  if (!lt_qgemm_kernel(s->isa, s->mr, s->nv, rhs->flip)) return LT_BAD_VARIANT;
+  if (s->nv < 1 || s->nv > LT_QGEMM_MAX_NV) return LT_BAD_VARIANT;
   int64_t a_zero = s->a_zero;
   if (s->a_zero_at) a_zero = s->a_type == LT_I8 ? *(const int8_t *)s->a_zero_at : *(const uint8_t *)s->a_zero_at;
   const float y_ratio = (float)s->y_ratio, r_ratio = (float)s->r_ratio;

@@ -250,6 +250,7 @@ int lt_qconv2d_run(const void *args) {
   const lt_qconv2d_args *c = args;
   conv_job job;
   int status = conv_plan(c, &job);
+  if (!status) status = lt_qrhs_check(&job.rhs);
   if (status) return status;
   if (c->n == 0) return LT_OK;
   if (!c->x || !c->w || !c->y) return LT_BAD_ARGUMENT;

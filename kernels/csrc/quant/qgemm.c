@@ -151,6 +151,7 @@ int lt_qgemm_run(const void *args) {
   const lt_qgemm_args *g = args;
   qgemm_job job;
   int status = qgemm_plan(g, &job);
+  if (!status) status = lt_qrhs_check(&job.rhs);
   if (status) return status;
   if (g->batch == 0 || g->m == 0 || g->n == 0) return LT_OK;
   if (!g->a || !g->w || !g->y) return LT_BAD_ARGUMENT;
