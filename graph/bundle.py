@@ -6,7 +6,6 @@ the format.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier.digest import blake2b
 from luthier.errors import InvalidModelError, UnsupportedError
 from luthier.graph import _executor
 from luthier.graph.ir import Value
@@ -119,6 +119,8 @@ def write_bundle(
     weights_at = content.append(weights)
     numbers = [title, strings_at, len(strings), len(inputs), len(outputs), tensors_at]
     numbers += [len(entries), plans_at, weights_at, len(weights)]
+    import hashlib  # with OpenSSL, of which readers have no need
+
     body = b"".join([np.array(numbers, "<i8").tobytes(), *content.parts])
     head = [MAGIC, np.array([_executor.BUNDLE_VERSION, HEADER + len(body)], "<i8").tobytes()]
     head += [_kernels.SOURCES.encode().ljust(16, b"\0"), hashlib.sha256(body).digest()]
@@ -153,7 +155,7 @@ class _Content:
     def weight(self, array: np.ndarray) -> int:
         """Where the bytes of `array` are; equal ones are kept once."""
         data = np.ascontiguousarray(array).tobytes()
-        key = hashlib.blake2b(data, digest_size=16).digest()
+        key = blake2b(data, digest_size=16).digest()
         if key not in self._known:
             self._known[key] = self._weights_end
             padded = data.ljust(-(-len(data) // ALIGNMENT) * ALIGNMENT, b"\0")

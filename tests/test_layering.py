@@ -20,7 +20,7 @@ FOLDERS = {
     "luthier.bench": "bench",
     "luthier": "src/luthier",
 }
-ROOT_MODULES = ("errors", "knobs", "lazy", "limits", "target")
+ROOT_MODULES = ("digest", "errors", "knobs", "lazy", "limits", "target")
 """Modules of src/luthier at the bottom: they import nothing but each other."""
 
 LAYERS = {

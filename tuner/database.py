@@ -13,6 +13,7 @@ from pathlib import Path
 
 from luthier import knobs
 from luthier.errors import RecordError
+from luthier.tuner.line_index import LineIndex, read_lines
 from luthier.tuner.record import (
     Config,
     Device,
@@ -27,9 +28,6 @@ from luthier.tuner.record import (
 )
 
 __all__ = ["Database", "Found", "default_path"]
-
-MAX_LINE = 1 << 20
-"""Bytes; longer lines are not records."""
 
 
 def default_path() -> Path:
@@ -61,8 +59,9 @@ class Found:
 class Database:
     """A file of records (JSON lines).
 
-    Lines that cannot be read are listed in `problems` as ``path:line: reason``; they are never
-    used, and never removed.
+    Lookups decode only the lines that they are about. Whatever reads the whole file lists the lines
+    that cannot be read in `problems` as ``path:line: reason``; they are never used, and never
+    removed.
 
     Parameters
     ----------
@@ -79,9 +78,7 @@ class Database:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path) if path is not None else default_path()
         self.problems: list[str] = []
-        self._records: list[Record] = []
-        self._verdicts: dict[str, list[Verdict]] = {}
-        self._stamp: tuple[int, int, int] | None = None
+        self._index = LineIndex(self.path)
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -159,53 +156,51 @@ class Database:
     # -- reading -----------------------------------------------------------------------------
 
     def records(self) -> list[Record]:
-        """All readable records in the order of the file; read again when the file changed.
+        """All readable records in the order of the file.
 
         Raises
         ------
         RecordError
             The file exists and cannot be read.
         """
-        try:
-            stat = self.path.stat()
-            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if stamp != self._stamp:
-                lines = list(self._read())
-                self._records = [r for r in lines if not isinstance(r, bytes)]
-                self._verdicts = defaultdict(list)
-                for record in self._records:
-                    if isinstance(record, Verdict):
-                        self._verdicts[record.workload].append(record)
-                self._stamp = stamp
-        except FileNotFoundError:
-            self._records, self._verdicts, self._stamp = [], {}, None
-        except OSError as e:
-            raise RecordError(f"{self.path}: cannot read: {e.strerror}") from e
-        return self._records
+        return [r for r in self._read() if not isinstance(r, bytes)]
+
+    def check(self) -> None:
+        """Read the whole file for `problems` alone.
+
+        Raises
+        ------
+        RecordError
+            As for `records`.
+        """
+        for _ in self._read():
+            pass
 
     def _read(self) -> Iterator[Record | bytes]:
         """Each line as a record, or verbatim if it is not one (and noted in `problems`)."""
         self.problems = []
-        number = 0
-        with self.path.open("rb") as file:
-            # A longer line comes in pieces, of which none is a record.
-            while line := file.readline(MAX_LINE):
-                number += 1
-                try:
-                    yield decode(line)
-                except ValueError as e:
-                    self.problems.append(f"{self.path}:{number}: {e}")
-                    yield line
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(read_lines(file), 1):
+                    try:
+                        yield decode(line)
+                    except ValueError as e:
+                        self.problems.append(f"{self.path}:{number}: {e}")
+                        yield line
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise RecordError(f"{self.path}: cannot read: {e.strerror}") from e
 
     def trials(
         self, workload: str, device: Device, *, kernels: str, space: str, seed: int
     ) -> list[Trial | Start]:
         """What earlier runs with the same seed did here: trials, and starts without an end."""
         done: dict[object, Trial | Start] = {}
-        for r in self.records():
+        for r in reversed(list(self._index.latest(workload, tried=True, decided=False))):
             if (
                 isinstance(r, Trial | Start)
-                and (r.workload, r.device.fingerprint) == (workload, device.fingerprint)
+                and r.device.fingerprint == device.fingerprint
                 and (r.kernels, r.space, r.seed) == (kernels, space, seed)
             ):
                 key = config_key(r.config)
@@ -217,10 +212,15 @@ class Database:
                     done[key] = r
         return list(done.values())
 
+    def _verdicts(self, workload: str) -> Iterator[Verdict]:
+        """The verdicts of a workload, the latest first."""
+        for r in self._index.latest(workload, tried=False):
+            if isinstance(r, Verdict):
+                yield r
+
     def verdict(self, workload: str, device: Device, *, kernels: str, space: str) -> Verdict | None:
         """The latest verdict of this very device and these very kernels."""
-        self.records()
-        for v in reversed(self._verdicts.get(workload, [])):
+        for v in self._verdicts(workload):
             if v.device.fingerprint == device.fingerprint and (v.kernels, v.space) == (
                 kernels,
                 space,
@@ -232,8 +232,8 @@ class Database:
         """The latest measured error of a config, as a share of the output's range; None if none
         is recorded."""
         key = config_key(config)
-        for r in reversed(self.records()):
-            if isinstance(r, Trial | Verdict) and r.workload == workload:
+        for r in self._index.latest(workload, tried=True):
+            if isinstance(r, Trial | Verdict):
                 check = r.result.check
                 if check is not None and check.max_rel is not None and config_key(r.config) == key:
                     return check.max_rel
@@ -244,8 +244,8 @@ class Database:
     ) -> float | None:
         """The latest time of a config on this very device; None if none is recorded."""
         wanted = config_key(config), device.fingerprint, kernels
-        for r in reversed(self.records()):
-            if not isinstance(r, Trial | Verdict) or r.workload != workload or not r.result.times:
+        for r in self._index.latest(workload, tried=True):
+            if not isinstance(r, Trial | Verdict) or not r.result.times:
                 continue
             if (config_key(r.config), r.device.fingerprint, r.kernels) == wanted:
                 return r.result.times.median
@@ -259,7 +259,7 @@ class Database:
         exact = self.verdict(workload, device, kernels=kernels, space=space)
         if exact is not None:
             return Found(exact.config, "exact") if exact.won else Found(None, "default")
-        for v in reversed(self._verdicts.get(workload, [])):
+        for v in self._verdicts(workload):
             same = (v.device.core, v.device.isa) == (device.core, device.isa)
             if same and v.won and (v.kernels, v.space) == (kernels, space):
                 return Found(v.config, "core")
@@ -274,10 +274,9 @@ class Database:
         search (device, kernels, space and seed) found is left out: its trials are recalled, and
         it must take the same course again.
         """
-        self.records()
         own = (device.fingerprint, kernels, space, seed)
         found: dict[object, Config] = {}
-        for v in reversed(self._verdicts.get(workload, [])):
+        for v in self._verdicts(workload):
             same = (v.device.fingerprint, v.kernels, v.space, v.seed) == own
             if v.won and v.device.isa == device.isa and not same:
                 found.setdefault(config_key(v.config), v.config)
@@ -288,11 +287,10 @@ class Database:
 
         `spaces` maps a workload's key to the version of its space.
         """
-        self.records()
         return sum(
             v.device.fingerprint == device.fingerprint and (v.kernels, v.space) != (kernels, space)
             for workload, space in spaces.items()
-            for v in self._verdicts.get(workload, [])
+            for v in self._verdicts(workload)
         )
 
     def model_verdict(
@@ -305,10 +303,10 @@ class Database:
         kernels: str,
     ) -> ModelVerdict | None:
         """The latest whole-model verdict for these shapes on this very device."""
-        for r in reversed(self.records()):
+        for r in self._index.latest(model, tried=False):
             if (
                 isinstance(r, ModelVerdict)
-                and (r.model, r.shapes, r.threads) == (model, shapes, threads)
+                and (r.shapes, r.threads) == (shapes, threads)
                 and (r.device.fingerprint, r.kernels) == (device.fingerprint, kernels)
             ):
                 return r

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from luthier.digest import blake2b
 from luthier.errors import KernelError
 from luthier.kernels import _kernels
 from luthier.tuner.record import Device
@@ -34,4 +34,4 @@ def kernels_hash(module: str = "luthier.kernels") -> str:
         return _kernels.SOURCES
     if spec is None or spec.origin is None:
         raise KernelError(f"{module}: the compiled kernels are missing, build the package first")
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:12]
+    return blake2b(Path(spec.origin).read_bytes(), digest_size=6).hexdigest()

@@ -166,6 +166,7 @@ class Loop:
         if stale:
             records = "record" if stale == 1 else "records"
             self.notice(f"{stale} {records} of other kernels: used as starting points only")
+        self.database.check()
         if self.database.problems:
             first = self.database.problems[0]
             self.notice(f"{len(self.database.problems)} unreadable records, the first: {first}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from luthier import limits
+from luthier.digest import blake2b
 from luthier.errors import ArgumentError
 from luthier.graph.ir import Node, Value
 from luthier.graph.reference import Kernel
@@ -299,7 +299,7 @@ class Context:
 
 def content(data: np.ndarray) -> tuple:
     """What tells a contiguous array from others."""
-    return hashlib.blake2b(data.data, digest_size=16).digest(), data.shape
+    return blake2b(data.data, digest_size=16).digest(), data.shape
 
 
 def nbytes(value: Value) -> int:

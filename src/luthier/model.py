@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from luthier import onnx_frontend
+from luthier.digest import blake2b
 from luthier.errors import UnsupportedError
 from luthier.graph import Graph, Value, bind, default_shapes, optimize
 
@@ -176,9 +176,9 @@ def _detach_constant_inputs(graph: Graph) -> None:
 
 
 def _digest(source: str | os.PathLike[str] | bytes) -> str:
+    digest = blake2b(source if isinstance(source, bytes) else b"", digest_size=32)
     if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    digest = hashlib.sha256()
+        return digest.hexdigest()
     with Path(source).open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
