@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py src kernels graph tuner onnx_frontend bench tests examples tools
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: build runner test lint format asan bench bench-compare performance arm demo clean
+.PHONY: build runner wheels test lint format asan bench bench-compare performance arm demo clean
 
 build: $(VENV)/installed
 	$(BIN)/python setup.py -q build_ext --inplace
@@ -15,6 +15,10 @@ build: $(VENV)/installed
 runner: build
 	$(BIN)/python tools/runner.py
 
+# For this machine and, where gcc-aarch64-linux-gnu is, for aarch64; and the source distribution: all in dist.
+wheels: build
+	$(BIN)/python tools/wheels.py
+
 $(VENV)/installed: pyproject.toml setup.py
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
@@ -22,8 +26,9 @@ $(VENV)/installed: pyproject.toml setup.py
 	$(BIN)/pip install -q --no-build-isolation -e ".[test]"
 	touch $@
 
+# All but tests/arm, which is `make arm`. Tests of one file share what it set up: they stay in one process.
 test: build
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --ignore tests/arm
 
 lint: build
 	$(BIN)/pip install -q --no-build-isolation -e ".[lint]"

@@ -11,6 +11,7 @@ import hashlib
 import os
 import runpy
 import shlex
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,6 +69,10 @@ def libraries() -> list[tuple[str, dict]]:
         for part, files in sources.items()
     ]
 
+
+LIMITED = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+"""Extensions are for Python 3.11, the first whose stable interface has buffers, and all later."""
+LIMITED_MACROS = [("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")] if LIMITED else []
 
 LIBRARIES = libraries()
 RUNNER = Path("kernels/runner/main.c")
@@ -147,6 +152,11 @@ class BuildExtensions(build_ext):
     def run(self) -> None:
         self.run_command("build_clib")
         super().run()
+        for ext in self.extensions if LIMITED and self.inplace else []:
+            made = Path(self.get_ext_fullpath(ext.name))
+            # Python would prefer what was once built for this version alone.
+            for other in made.parent.glob(f"{made.name.partition('.')[0]}.cpython-*.so"):
+                other.unlink()
 
 
 class BuildRunner(build_clib):
@@ -173,15 +183,16 @@ class BuildRunner(build_clib):
         compiler.link_executable(objects, str(MADE_RUNNER), extra_postargs=options)
 
 
-def extension(name: str, sources: list[str], libs: list[str]) -> Extension:
+def extension(name: str, sources: list[str], libs: list[str], link: list[str]) -> Extension:
     return Extension(
         name,
         sources,
         include_dirs=[*INCLUDE, np.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), SOURCES],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), SOURCES, *LIMITED_MACROS],
         extra_compile_args=[*CFLAGS, "-Wno-unused-parameter"],
-        extra_link_args=LDFLAGS,
+        extra_link_args=link,
         libraries=libs,
+        py_limited_api=LIMITED,
     )
 
 
@@ -189,12 +200,16 @@ def extensions() -> list[Extension]:
     # setuptools appends every library once more, which closes the circle between the drivers and
     # the variants.
     kernels = extension(
-        "luthier.kernels._kernels", ["kernels/_kernels.pyx"], [name for name, _ in LIBRARIES]
+        "luthier.kernels._kernels",
+        ["kernels/_kernels.pyx", "kernels/old_glibc.c"],
+        [name for name, _ in LIBRARIES],
+        [*LDFLAGS, "-Wl,--wrap=pthread_create"],
     )
     executor = extension(
         "luthier.graph._executor",
         ["graph/_executor.pyx", *map(str, sorted(Path("graph/csrc").glob("*.c")))],
         [],
+        LDFLAGS,
     )
     made = cythonize(
         [e for e in (kernels, executor) if Path(e.sources[0]).exists()],
@@ -224,6 +239,7 @@ setup(
         "luthier.kernels": ["bin/luthier-runner-*", "csrc/**/*.[ch]", "include/luthier/*.h"],
         "luthier.graph": ["csrc/*.[ch]", "standalone/*.c"],
     },
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
     libraries=LIBRARIES,
     ext_modules=extensions(),
     cmdclass={

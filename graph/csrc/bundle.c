@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sha256.h"
@@ -171,21 +170,17 @@ int lt_bundle_open_memory(const char *path, const void *data, size_t size, const
 int lt_bundle_open(const char *path, const lt_host *host, lt_bundle **bundle, char message[LT_MESSAGE_SIZE]) {
   const int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return fail(message, LUTHIER_NO_FILE, path, "%s", strerror(errno));
-  struct stat about;
   void *data = MAP_FAILED;
-  int status = fstat(file, &about), reason = errno;
-  if (!status && !S_ISREG(about.st_mode)) {
-    status = 1, reason = EINVAL;
-  } else if (!status && about.st_size < (off_t)sizeof(file_header)) {
+  const off_t size = lseek(file, 0, SEEK_END); /* what is no file has none, or cannot be mapped */
+  if (size >= 0 && size < (off_t)sizeof(file_header)) {
     close(file);
     return fail(message, LUTHIER_BAD_FILE, path, "not a file of luthier export");
-  } else if (!status) {
-    data = mmap(0, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-    reason = errno;
   }
+  if (size > 0) data = mmap(0, (size_t)size, PROT_READ, MAP_PRIVATE, file, 0);
+  const int reason = errno;
   close(file);
   if (data == MAP_FAILED) return fail(message, LUTHIER_NO_FILE, path, "%s", strerror(reason));
-  return open_bytes(path, data, (size_t)about.st_size, 1, host, bundle, message);
+  return open_bytes(path, data, (size_t)size, 1, host, bundle, message);
 }
 
 void lt_bundle_close(lt_bundle *b) {

@@ -17,12 +17,13 @@ from luthier.tuner.remote import RemoteMeasurer
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "tuner")]
 import runner  # noqa: E402
+from cross import PREFIXES  # noqa: E402
 from remote_cases import QUICK, WORKLOADS, check_configs  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    absent = [t for t in (f"{runner.CROSS}gcc", "qemu-aarch64") if shutil.which(t) is None]
+    absent = [t for t in (f"{PREFIXES['aarch64']}gcc", "qemu-aarch64") if shutil.which(t) is None]
     if absent and not os.environ.get("LUTHIER_REQUIRE_ARM"):
         pytest.skip(f"Arm tests need {', '.join(absent)}")
     runner.build("aarch64")
