@@ -40,11 +40,18 @@ cdef extern from "luthier.h" nogil:
         int64_t rank
         int64_t dims[8]
 
+cdef extern from "luthier/lt_reach.h":
+    ctypedef struct lt_reach:
+        pass
+
+ctypedef int (*lt_reach_fn)(int64_t, const void *, lt_reach *) noexcept nogil
+
 cdef extern from "bundle.h" nogil:
     int LT_MESSAGE_SIZE, LT_BUNDLE_VERSION
     ctypedef struct lt_host:
         const lt_op *ops
         int64_t op_count
+        lt_reach_fn reach
         int64_t isas
         const char *kernels
     ctypedef struct lt_plan_info:
@@ -87,8 +94,8 @@ cdef class Bundle:
     Parameters
     ----------
     path : bytes
-    ops : (int, int)
-        Address and length of the table of operators.
+    ops : (int, int, int)
+        Address and length of the table of operators, and address of ``lt_op_reach``.
     isas : int
         A bit for each ISA that may be used.
     kernels : bytes
@@ -103,9 +110,10 @@ cdef class Bundle:
         cdef char[512] message
         cdef char *name = path
         cdef int status
-        cdef uintptr_t table = ops[0]
+        cdef uintptr_t table = ops[0], reach = ops[2]
         self.kernels = kernels
-        host.ops, host.op_count, host.isas, host.kernels = <const lt_op *>table, ops[1], isas, self.kernels
+        host.ops, host.op_count, host.reach = <const lt_op *>table, ops[1], <lt_reach_fn>reach
+        host.isas, host.kernels = isas, self.kernels
         with nogil:
             status = lt_bundle_open(name, &host, &self.bundle, message)
         _check(status, message)
@@ -202,11 +210,11 @@ cdef class Program:
 
     cdef lt_step *steps
     cdef lt_relocation *relocations
-    cdef int64_t step_count, relocation_count
+    cdef int64_t relocation_count
     cdef bytes args
     cdef list names
     cdef object owner
-    cdef readonly int64_t arena_bytes, buffers
+    cdef readonly int64_t step_count, arena_bytes, buffers
 
     def __cinit__(
         self, list steps, bytes args, list relocations, int64_t arena_bytes, int64_t buffers, object owner=None

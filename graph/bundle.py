@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from luthier.digest import blake2b
-from luthier.errors import InvalidModelError, UnsupportedError
+from luthier.errors import ArgumentError, InvalidModelError, UnsupportedError
 from luthier.graph import _executor
 from luthier.graph.ir import Value
 from luthier.graph.lowering.context import DTYPES
@@ -91,6 +91,8 @@ def write_bundle(
     UnsupportedError
         A plan has steps on the reference backend, or tensors of a type that files cannot hold; all
         of the steps are listed.
+    ArgumentError
+        The file cannot be written.
     """
     slow = {
         f"{n.op} {n.node!r}: {n.reason}"
@@ -124,7 +126,29 @@ def write_bundle(
     body = b"".join([np.array(numbers, "<i8").tobytes(), *content.parts])
     head = [MAGIC, np.array([_executor.BUNDLE_VERSION, HEADER + len(body)], "<i8").tobytes()]
     head += [_kernels.SOURCES.encode().ljust(16, b"\0"), hashlib.sha256(body).digest()]
-    Path(path).write_bytes(b"".join([*head, body]))
+    _replace(Path(path), b"".join([*head, body]))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file that every plan can be read from; who has mapped an older one keeps that."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            new.write_bytes(data)
+            everything = _isa_bits(_kernels.ISA_NAMES)
+            file = _executor.Bundle(os.fsencode(new), *_host(everything))
+            for plan in range(len(file.plans)):
+                file.program(plan)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"{path}: {error.strerror}") from None
+
+
+def _host(isas: int) -> tuple[tuple[int, int, int], int, bytes]:
+    """What `_executor.Bundle` wants to know of the kernels."""
+    return _kernels.op_table(), isas, _kernels.SOURCES.encode()
 
 
 class _Content:
@@ -241,12 +265,7 @@ class Bundle:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         mine = native_target()
-        self._file = _executor.Bundle(
-            os.fsencode(path),
-            _kernels.op_table(),
-            _isa_bits(_usable_isas()),
-            _kernels.SOURCES.encode(),
-        )
+        self._file = _executor.Bundle(os.fsencode(path), *_host(_isa_bits(_usable_isas())))
         self.name = self._file.name
         names = list(DTYPES)
         self.inputs, self.outputs = (
@@ -275,17 +294,25 @@ class Bundle:
         program = self._file.program(self.chosen)
         inputs = [(v.name, v.dtype, v.shape) for v in self.inputs]
         outputs = [(v.shape, v.dtype) for v in self.outputs]
-        return Plan.stored(inputs, outputs, self._nodes(), program, self._file.weights_bytes)
+        nodes = self._nodes()
+        if len(nodes) != program.step_count:
+            raise InvalidModelError(f"{self._path}: there are not as many notes as steps")
+        return Plan.stored(inputs, outputs, nodes, program, self._file.weights_bytes)
 
     def _nodes(self) -> list[PlanNode]:
         try:
             return [_node(note) for note in json.loads(self._notes)]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, LookupError, RecursionError) as error:
             raise InvalidModelError(f"{self._path}: notes on the steps: {error}") from None
 
 
 def _node(note: dict[str, Any]) -> PlanNode:
-    return PlanNode(**{**note, "tasks": tuple(note["tasks"])})
+    node = PlanNode(**{**note, "tasks": tuple(note["tasks"])})
+    for field in fields(PlanNode):
+        value = getattr(node, field.name)
+        if field.name != "tasks" and type(value).__name__ != field.type:
+            raise TypeError(f"{field.name} is {value!r}")
+    return node
 
 
 def _usable_isas() -> Iterable[str]:

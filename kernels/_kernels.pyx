@@ -37,6 +37,13 @@ cdef extern from "luthier/lt_ops.h":
     const lt_op lt_op_table[]
     const int lt_op_count
 
+cdef extern from "luthier/lt_reach.h":
+    ctypedef struct lt_reach:
+        int64_t access
+        int64_t begin
+        int64_t end
+    int lt_op_reach(int64_t op, const void *args, lt_reach *reach)
+
 cdef extern from *:
     const char *LT_SOURCES
 
@@ -75,6 +82,9 @@ SOURCES = LT_SOURCES.decode()
 
 ISA_NAMES = ("scalar", "avx2", "avx512", "neon", "avxvnni", "avx512vnni", "neonmull", "neondot", "neoni8mm")
 """Names of ``enum lt_isa``, by number. Those behind "neon" are known to qgemm and qconv2d alone."""
+
+ACCESSES = ("untouched", "reads", "writes", "checks")
+"""Names of ``enum lt_access``."""
 
 STATUS = {1: "an argument is out of range", 2: "no such variant on this CPU", 3: "workspace is missing", 4: "an index is out of range"}
 
@@ -259,8 +269,28 @@ def entry_points():
 
 
 def op_table():
-    """Address and length of ``lt_op_table``, for exported plans."""
-    return <uintptr_t>lt_op_table, lt_op_count
+    """Address and length of ``lt_op_table``, and address of ``lt_op_reach``, for exported plans."""
+    return <uintptr_t>lt_op_table, lt_op_count, <uintptr_t>&lt_op_reach
+
+
+def reach(str name, dict fields):
+    """What a call of operator `name` touches: field -> (access, begin, end), the latter in bytes from its pointer on.
+
+    Raises
+    ------
+    KernelError
+        Sizes are negative or too large, or it is not known of this operator.
+    """
+    cdef lt_reach[64] found  # LT_MAX_SLOTS
+    args = Args(name, fields)
+    status = lt_op_reach(args.index, args.slots, found)
+    if status:
+        raise KernelError(f"{name}: {STATUS.get(status, status)}")
+    return {
+        field: (ACCESSES[found[slot].access], found[slot].begin, found[slot].end)
+        for field, (slot, kind) in args.layout.items()
+        if kind == "P" and field != "work"
+    }
 
 
 def parallel_overhead(int threads, int64_t repeats=10000):

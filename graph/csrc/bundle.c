@@ -268,8 +268,7 @@ static int64_t room(const lt_bundle *b, const file_plan *p, const lt_relocation 
 /* The relocation of every slot of the arguments, or null. */
 typedef const lt_relocation *slot_map;
 
-/* The operators, and that their slots are what they should be: a pointer is null or relocated, and relocated into a
- * buffer; the rest of the checks is the operator's own. */
+/* The operators, and that their slots are what they should be: a pointer is null or relocated into a buffer. */
 static int check_steps(const lt_bundle *b, const file_plan *p, const file_step *steps, slot_map *map,
                        lt_program *program, char *message) {
   int64_t end = 0;
@@ -286,7 +285,6 @@ static int check_steps(const lt_bundle *b, const file_plan *p, const file_step *
       const char kind = next_field(&f);
       if (kind == 'P' ? !map[slot] && *args : !!map[slot])
         return BAD("%.100s: pointer of %.*s is invalid", name, (int)f.length, f.name);
-      if (is_named(&f, "stages")) return BAD("%.100s: points to pointers", name);
       if (kind == 'I' && is_named(&f, "isa") && (*args < 0 || *args > 62 || !(p->isas >> *args & 1)))
         return BAD("%.100s: instruction set is not one of the plan's", name);
     }
@@ -297,25 +295,51 @@ static int check_steps(const lt_bundle *b, const file_plan *p, const file_step *
   return end == p->args_bytes ? LUTHIER_OK : BAD("there are arguments of no step");
 }
 
-/* Scratch memory is as large as the operators want it. Their pointers are to zeros while they are asked: they look at
- * whether operands are there, and at scalars. */
-static int check_scratch(const lt_bundle *b, const file_plan *p, const file_step *steps, const slot_map *map,
-                         lt_program *program, char *message) {
+/* What a step does with the memory under one of its pointers. */
+typedef struct {
+  const lt_relocation *place; /* null: the pointer is */
+  lt_reach reach;
+} use;
+
+static int overlap(const use *u, const use *v) {
+  if (!u->place || !v->place || u->place->buffer != v->place->buffer) return 0;
+  return u->place->offset + u->reach.begin < v->place->offset + v->reach.end &&
+         v->place->offset + v->reach.begin < u->place->offset + u->reach.end;
+}
+
+/* A step stays inside the buffers that it points to, with as much scratch memory as it asks for, does not write to
+ * inputs and weights, nor over what it has checked. Its pointers are null, but those to weights. */
+static int check_step(const lt_bundle *b, const file_plan *p, int64_t number, const char *name, int64_t *args,
+                      const slot_map *map, char *message) {
   static const _Alignas(64) uint8_t zeros[64];
-  for (int64_t i = 0; i < p->steps; i++) {
-    const lt_op *op = &b->host.ops[steps[i].op];
-    int64_t *args = (int64_t *)(program->args + steps[i].args);
-    const slot_map *here = map + steps[i].args / 8;
-    int64_t slot = 0, work = -1;
-    for (field f = {op->fields, 0, 0}; next_field(&f); slot++) {
-      if (is_named(&f, "work")) work = slot;
-      if (here[slot] && here[slot]->buffer != WEIGHTS) args[slot] = (int64_t)(uintptr_t)zeros;
-    }
-    const int64_t need = op->work(args);
-    const int64_t have = work >= 0 && here[work] && here[work]->buffer == 0 ? room(b, p, here[work]) : 0;
-    if (need < 0 || need > have) return BAD("%.100s: scratch memory is too small", program->names[i]);
-    while (slot-- > 0)
-      if (here[slot] && here[slot]->buffer != WEIGHTS) args[slot] = 0;
+  const lt_op *op = &b->host.ops[number];
+  lt_reach reach[LT_MAX_SLOTS];
+  const int status = b->host.reach(number, args, reach);
+  if (status == LT_BAD_VARIANT) return BAD("%.100s: %s is not for exported plans", name, op->name);
+  if (status) return BAD("%.100s: sizes are invalid", name);
+  use uses[LT_MAX_SLOTS] = {0};
+  int64_t slots = 0, work = -1;
+  for (field f = {op->fields, 0, 0}; next_field(&f); slots++) {
+    uses[slots] = (use){map[slots], reach[slots]};
+    if (is_named(&f, "work")) work = slots;
+    /* Operators look at whether operands are there when they are asked for scratch, and at scalars. */
+    if (map[slots] && map[slots]->buffer != WEIGHTS) args[slots] = (int64_t)(uintptr_t)zeros;
+  }
+  const int64_t need = op->work(args);
+  if (need < 0 || (need > 0 && (work < 0 || !map[work]))) return BAD("%.100s: scratch memory is missing", name);
+  if (work >= 0) uses[work].reach = (lt_reach){LT_WRITES, 0, need};
+  for (int64_t i = 0; i < slots; i++) {
+    const lt_relocation *r = uses[i].place;
+    const lt_reach *u = &uses[i].reach;
+    if (!r) continue;
+    if (u->access == LT_UNTOUCHED || u->end > room(b, p, r) || -u->begin > r->offset)
+      return BAD("%.100s: argument %lld reaches outside its memory", name, (long long)i);
+    if (u->access == LT_WRITES && (r->buffer == WEIGHTS || (r->buffer > 0 && r->buffer <= b->header->inputs)))
+      return BAD("%.100s: argument %lld writes to what is read only", name, (long long)i);
+    for (int64_t k = 0; u->access == LT_CHECKS && k < slots; k++)
+      if (uses[k].reach.access == LT_WRITES && overlap(&uses[i], &uses[k]))
+        return BAD("%.100s: argument %lld is overwritten", name, (long long)i);
+    if (r->buffer != WEIGHTS) args[i] = 0;
   }
   return LUTHIER_OK;
 }
@@ -334,7 +358,12 @@ static int make_program(const lt_bundle *b, const file_plan *p, slot_map *map, l
   const int status = check_steps(b, p, steps, map, program, message);
   if (status) return status;
   lt_relocate(program->relocations, p->relocations, program->args, WEIGHTS, b->weights);
-  return check_scratch(b, p, steps, map, program, message);
+  for (int64_t i = 0; i < p->steps; i++) {
+    int64_t *own = (int64_t *)(program->args + steps[i].args);
+    const int bad = check_step(b, p, steps[i].op, program->names[i], own, map + steps[i].args / 8, message);
+    if (bad) return bad;
+  }
+  return LUTHIER_OK;
 }
 
 int lt_program_make(const lt_bundle *b, int64_t plan, lt_program *program, char message[LT_MESSAGE_SIZE]) {

@@ -1,7 +1,7 @@
 /* Exported plans: the file of `luthier export`, mapped and checked. docs/deployment.md describes the format.
  *
- * Nothing of a file is believed: offsets, sizes and numbers are checked before they are used. What cannot be checked is
- * how far an operator reaches from its pointers, for which the hash stands.
+ * Nothing of a file is believed: offsets, sizes and numbers are checked before they are used, and so is how far each
+ * operator reaches from its pointers. What a plan computes, and how long that takes, is its own affair.
  */
 #ifndef LT_BUNDLE_H
 #define LT_BUNDLE_H
@@ -11,6 +11,7 @@
 
 #include "executor.h"
 #include "luthier.h"
+#include "luthier/lt_reach.h"
 
 enum { LT_BUNDLE_VERSION = 1, LT_MESSAGE_SIZE = 512 };
 
@@ -18,6 +19,7 @@ enum { LT_BUNDLE_VERSION = 1, LT_MESSAGE_SIZE = 512 };
 typedef struct {
   const lt_op *ops;
   int64_t op_count;
+  int (*reach)(int64_t op, const void *args, lt_reach reach[LT_MAX_SLOTS]); /* lt_op_reach */
   int64_t isas;        /* a bit for each of enum lt_isa that may be used */
   const char *kernels; /* hash of the kernels' sources */
 } lt_host;

@@ -27,7 +27,7 @@ static int fail(int status, const char *text) {
 const char *luthier_message(void) { return message; }
 
 static lt_host this_host(void) {
-  lt_host host = {.ops = lt_op_table, .op_count = lt_op_count, .kernels = LT_SOURCES};
+  lt_host host = {.ops = lt_op_table, .op_count = lt_op_count, .reach = lt_op_reach, .kernels = LT_SOURCES};
   for (int64_t isa = 0; isa < LT_INT8_ISA_COUNT; isa++)
     if (lt_int8_isa_available(isa)) host.isas |= (int64_t)1 << isa;
   return host;

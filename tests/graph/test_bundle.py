@@ -148,6 +148,79 @@ def test_numbers_are_bounded(exported: Path, tmp_path: Path) -> None:
             luthier.InferenceSession(damaged).plan({"x": picture()})
 
 
+def test_sizes_and_pointers_are_bounded(exported: Path, tmp_path: Path) -> None:
+    """Every argument and relocation of the plan lies, under a hash that fits: no run touches what
+    is not the plan's (it would crash), and what is refused is refused by name."""
+    data = exported.read_bytes()
+    numbers = struct.unpack_from("<10q", data, HEADER)
+    plan = struct.unpack_from("<12q", data, numbers[7])
+    args_at, args_bytes, relocations, relocations_at = plan[8:12]
+    weights_bytes = numbers[9]
+    lies = [(args_at + at, n) for at in range(0, args_bytes, 8) for n in (-1, 0, 7, 1 << 20)]
+    for i in range(relocations):
+        at = relocations_at + 24 * i
+        buffer, offset = struct.unpack_from("<2q", data, at + 8)
+        lies += [(at + 8, n) for n in range(-1, 4) if n != buffer]
+        lies += [(at + 16, n) for n in (4096, weights_bytes - 64, plan[5], offset + 8)]
+    changed_file = tmp_path / "lying.luthier"
+    refused = 0
+    for at, number in lies:
+        changed = bytearray(data)
+        struct.pack_into("<q", changed, at, number)
+        changed_file.write_bytes(resealed(bytes(changed)))
+        try:
+            luthier.InferenceSession(changed_file).run(None, {"x": picture()})
+        except luthier.InvalidModelError as error:
+            assert "lying.luthier: " in str(error)
+            refused += 1
+        except luthier.KernelError as error:  # the operator refuses it when it is called
+            assert "out of range" in str(error) or "no such variant" in str(error)
+    assert refused > len(lies) // 4
+
+
+def test_constants_and_inputs_are_not_written(exported: Path, tmp_path: Path) -> None:
+    data = exported.read_bytes()
+    numbers = struct.unpack_from("<10q", data, HEADER)
+    relocations, at = struct.unpack_from("<12q", data, numbers[7])[10:12]
+    changed_file = tmp_path / "writing.luthier"
+    outputs = [
+        i for i in range(relocations) if struct.unpack_from("<q", data, at + 24 * i + 8)[0] > 1
+    ]
+    assert len(outputs) == 2
+    for i in outputs:
+        for buffer in (-1, 1):
+            changed = bytearray(data)
+            struct.pack_into("<2q", changed, at + 24 * i + 8, buffer, 0)
+            changed_file.write_bytes(resealed(bytes(changed)))
+            with pytest.raises(luthier.InvalidModelError, match=r"read only|outside its memory"):
+                luthier.InferenceSession(changed_file).plan({"x": picture()})
+
+
+def test_notes_are_checked(exported: Path, tmp_path: Path) -> None:
+    data = exported.read_bytes()
+    changed_file = tmp_path / "notes.luthier"
+    for before, after in (
+        (b'"flops": ', b'"Flops": '),
+        (b"[{", b"[["),
+        (b'"op": "C', b'"op":1,"'),
+    ):
+        assert data.count(before) >= 1
+        changed_file.write_bytes(resealed(data.replace(before, after, 1)))
+        with pytest.raises(luthier.InvalidModelError, match=r"notes\.luthier: notes on the steps"):
+            luthier.InferenceSession(changed_file).plan({"x": picture()})
+
+
+def test_a_file_in_use_is_replaced(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.luthier"
+    luthier.export(model, path, shapes={"x": (2, 3, 9, 10)}, records=None)
+    session = luthier.InferenceSession(path)
+    luthier.export(model, path, shapes={"x": (1, 3, 5, 5)}, records=None)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.luthier"]
+    assert session.run(None, {"x": picture()})[0].shape == (2, 5)
+    with pytest.raises(luthier.ArgumentError, match="nowhere"):
+        luthier.export(model, tmp_path / "nowhere" / "m.luthier", shapes={"x": (1, 3, 5, 5)})
+
+
 def test_nodes_without_kernel_are_listed(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 

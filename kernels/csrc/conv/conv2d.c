@@ -42,7 +42,7 @@ static int conv_fits(const lt_conv2d_args *c) {
 }
 
 int lt_conv2d_prepare(const lt_conv2d_args *c, lt_rhs *rhs) {
-  if (!conv_fits(c) || c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc)
+  if (!conv_fits(c) || c->ku < 1 || c->ic % c->groups || c->oc % c->groups || c->ldx < c->ic || c->ldy < c->oc)
     return LT_BAD_ARGUMENT;
   *rhs = (lt_rhs){.isa = c->isa,
                   .mr = c->mr,

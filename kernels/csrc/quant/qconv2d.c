@@ -48,13 +48,17 @@ static int needs_copy(const lt_qconv2d_args *c, const lt_qformat *format) {
          reach(c->ow, c->sw, c->kw, c->dw) > c->iw || (is_joined(c) && c->kw > 1 && c->ldx != c->ic);
 }
 
+void lt_qconv2d_runs(const lt_qconv2d_args *c, int64_t icg, int64_t *nseg, int64_t *run) {
+  const int64_t together = c->algo != LT_CONV_DIRECT ? c->kh * c->kw : is_joined(c) ? c->kw : 1; /* taps of a run */
+  *run = together * icg;
+  *nseg = together ? c->kh * c->kw / together : 0;
+}
+
 /* Blocks of whole rows of A, copied unless `in_place`; returns a status. */
 static int plan_rows(conv_job *job, int64_t pixels, int64_t images, int in_place) {
   const lt_qformat *format = job->rhs.format;
   job->pixels = min64(job->c->mc, max64(1, pixels));
   job->m_blocks = images * ceil_div(pixels, job->pixels);
-  job->rhs.nseg = 1;
-  job->rhs.run = job->c->kh * job->c->kw * job->icg;
   if (in_place) return LT_OK;
   job->ld_rows = (lt_qrow_bytes(format, job->rhs.run) / 64 | 1) * 64 + 64;
   job->room = job->pixels * job->ld_rows;
@@ -66,8 +70,6 @@ static int plan_direct(conv_job *job) {
   if (c->kh * c->kw > MAX_TAPS) return LT_BAD_ARGUMENT;
   job->pixels = min64(c->mc, c->oh);
   job->m_blocks = c->n * ceil_div(c->oh, job->pixels);
-  job->rhs.nseg = is_joined(c) ? c->kh : c->kh * c->kw;
-  job->rhs.run = job->icg * (is_joined(c) ? c->kw : 1);
   if (!needs_copy(c, job->rhs.format)) return LT_OK;
   job->copy_iw = max64(reach(c->ow, c->sw, c->kw, c->dw), c->pl + c->iw);
   return LT_FITS(max64(1, c->n), c->ih + 1, job->copy_iw, c->ic, 2) ? LT_OK : LT_BAD_ARGUMENT;
@@ -81,6 +83,7 @@ static int conv_plan(const lt_qconv2d_args *c, conv_job *job) {
   if (status) return status;
   const lt_qformat *format = job->rhs.format;
   job->rhs.n = job->ocg;
+  lt_qconv2d_runs(c, job->icg, &job->rhs.nseg, &job->rhs.run);
   job->nc = round_up(min64(c->nc, job->ocg), c->nv * format->lanes);
   job->n_blocks = ceil_div(job->ocg, job->nc);
   job->threads = min64(c->threads, LT_MAX_THREADS);

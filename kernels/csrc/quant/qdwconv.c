@@ -65,10 +65,9 @@ static bool is_quantised(const lt_qdepthwise_conv2d_args *d) {
          lt_in_type(d->sum_zero, d->y_type) && lt_is_range(d->sum_min, d->sum_max, d->y_type);
 }
 
-/* Weights of a block in bytes; see qdwconv.h. */
-static int64_t block_bytes(const lt_qdepthwise_conv2d_args *d) {
-  const int64_t group = d->isa == LT_ISA_AVXVNNI || d->isa == LT_ISA_AVX512VNNI ? 4 : 2;
-  return d->kh * (d->sw == 1 ? 2 : 1) * ((d->kw + group) / group) * LT_QDW_BLOCK * 4;
+int64_t lt_qdw_block_bytes(int64_t isa, int64_t kh, int64_t kw, int64_t sw) {
+  const int64_t group = isa == LT_ISA_AVXVNNI || isa == LT_ISA_AVX512VNNI ? 4 : 2;
+  return kh * (sw == 1 ? 2 : 1) * ((kw + group) / group) * LT_QDW_BLOCK * 4;
 }
 
 static void plan_tiles(qdw_job *job) {
@@ -78,7 +77,7 @@ static void plan_tiles(qdw_job *job) {
   job->more = d->ow % job->tiles;
   job->low_kernel = tile_kernel(d, job->low);
   job->more_kernel = job->more ? tile_kernel(d, job->low + 1) : 0;
-  job->block_bytes = block_bytes(d);
+  job->block_bytes = lt_qdw_block_bytes(d->isa, d->kh, d->kw, d->sw);
 }
 
 static int qdw_plan(const lt_qdepthwise_conv2d_args *d, qdw_job *job) {

@@ -41,6 +41,9 @@ typedef void lt_qdw_fn(const lt_qdw_run *run);
 #define LT_QDW_MAX_KH 7
 #define LT_QDW_MAX_COLS ((LT_QDW_MAX_OWT - 1) * 2 + 5)
 
+/* Bytes of a block's weights. */
+int64_t lt_qdw_block_bytes(int64_t isa, int64_t kh, int64_t kw, int64_t sw);
+
 /* Parameters of a block, its channels in the order of the vectors. */
 typedef struct {
   int32_t init[LT_QDW_BLOCK]; /* bias - x_zero (sum of the weights), of unsigned bytes */

@@ -117,6 +117,9 @@ void lt_qfill_row(const lt_qformat *format, void *dst, int64_t value, int64_t co
 /* Bytes of the packed form of nseg runs of k and n columns. */
 int64_t lt_qpacked_size(const lt_qformat *format, int64_t nseg, int64_t run, int64_t n);
 
+/* How the K of a convolution with `icg` channels a group is packed: nseg runs of `run` k. */
+void lt_qconv2d_runs(const lt_qconv2d_args *c, int64_t icg, int64_t *nseg, int64_t *run);
+
 /* Fill `rhs` but for w, n, nseg and run from slots that both operators have; `fields` is an lt_qgemm_args or an
  * lt_qconv2d_args. */
 #define LT_QRHS_PREPARE(rhs, fields)                                                                               \

@@ -19,8 +19,8 @@ typedef struct {
 } product;
 
 static int is_valid(const lt_lstm_args *a) {
-  return a->steps >= 0 && a->batch >= 0 && a->hidden > 0 && a->threads > 0 && LT_FITS(max64(1, a->batch), a->ldy) &&
-         a->ldy >= a->batch * a->hidden && LT_FITS(max64(1, a->steps), a->ldy) &&
+  return a->steps >= 0 && a->batch >= 0 && a->hidden > 0 && a->threads > 0 && a->ku > 0 &&
+         LT_FITS(max64(1, a->batch), a->ldy) && a->ldy >= a->batch * a->hidden && LT_FITS(max64(1, a->steps), a->ldy) &&
          LT_FITS(max64(1, a->steps), max64(1, a->batch), 4, a->hidden) && LT_FITS(a->hidden, a->hidden, 4) &&
          LT_FITS(a->prefetch);
 }
