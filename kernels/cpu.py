@@ -143,9 +143,9 @@ def target_of(system: System) -> Target:
         # No Linux, or an emulator that shows the files of another CPU: believe none of them.
         return replace(target, clusters=(Cluster(UNKNOWN, system.cores),))
     name = processors[0].get("model name", target.core)
-    fmas = profile(target.core).fmas if target.core in profiles() else 0
+    known = profile(target.core) if target.core in profiles() else target
     caches: dict[str, Any] = _caches(system)
-    return replace(target, name=name, fmas=fmas, **caches)
+    return replace(target, name=name, fmas=known.fmas, in_order=known.in_order, **caches)
 
 
 def _allowed(feature: str, found: tuple[str, ...]) -> bool:

@@ -51,12 +51,19 @@ VERSION = "1"
 TILES: dict[str, dict[int, tuple[int, ...]]] = {
     "avx512": {1: (6, 10, 14), 2: (4, 6, 7, 8, 10, 12, 14), 3: (4, 6, 7, 8, 9), 4: (3, 4, 6)},
     "avx2": {1: (6, 8, 12), 2: (2, 3, 4, 5, 6), 3: (2, 3, 4)},
-    "neon": {1: (4, 8), 2: (4, 6, 8), 3: (4, 6, 7), 4: (4, 5)},
+    "neon": {1: (4, 8, 12), 2: (4, 6, 8, 10, 12), 3: (4, 6, 7, 8), 4: (4, 5, 6)},
     "scalar": {1: (4, 6), 2: (2, 4, 6)},
 }
 """Register tiles offered: vectors of columns -> rows. `gemm.variants.h` lists what exists."""
 
-UNROLLS = {"avx512": (1, 4), "avx2": (1, 4), "neon": (1,), "scalar": (1,)}
+UNROLLED = ((1, 0), (4, 0), (4, 512))
+LOOPS = {"avx512": UNROLLED, "avx2": UNROLLED, "scalar": ((1, 0),)}
+LOOPS["neon"] = ((1, 0), (1, 512), (2, 0), (2, 256), (3, 0), (3, 256))
+"""How kernels may go through k: `ku` and `prefetch`. On NEON, 2 and 3 are `HALVES`."""
+
+HALVES = (2, 3)
+"""Values of `ku` for loads of 64 bits between the multiply-adds, as cores that issue in order want
+them (``LT_KU_HALVES`` and ``LT_KU_LOW_HALVES`` of ``gemm.h``)."""
 
 IN_PLACE = (0,)
 """Values of `ku` for a right-hand side that is read where it is, instead of being packed first."""
@@ -315,9 +322,18 @@ def _tiled(columns: int, target: Target, plain: bool = False) -> Iterator[Config
         for nv, rows in TILES[isa].items():
             if nv > vectors:
                 continue
-            for mr, ku in itertools.product(rows, (*(IN_PLACE if plain else ()), *UNROLLS[isa])):
-                for prefetch in (0, 512) if ku > 1 else (0,):
+            in_place = [(ku, 0) for ku in IN_PLACE if plain]
+            for mr, (ku, prefetch) in itertools.product(rows, (*in_place, *LOOPS[isa])):
+                if _offers(target, isa, mr, nv, ku):
                     yield {"isa": isa, "mr": mr, "nv": nv, "ku": ku, "prefetch": prefetch}
+
+
+def _offers(target: Target, isa: str, mr: int, nv: int, ku: int) -> bool:
+    """Whether there is such a kernel and it is worth a try: of those in halves, cores that issue
+    out of order are offered but one kind."""
+    if isa != "neon" or ku not in HALVES:
+        return True
+    return mr >= 4 and nv > 1 and mr * nv + (mr + 1) // 2 + nv < 32 and (target.in_order or ku == 2)
 
 
 def _algorithms(w: Conv2d | QConv2d, max_error: float) -> tuple[str, ...]:
@@ -450,7 +466,8 @@ def _analytic(w: Any, target: Target, max_error: float) -> Iterator[Config]:
             if nv > max(1, -(-columns // lanes)):
                 continue
             for mr in rows:
-                base = {"isa": isa, "mr": mr, "nv": nv, "ku": 1, "prefetch": 0}
+                halves = target.in_order and isa == "neon" and _offers(target, isa, mr, nv, 2)
+                base = {"isa": isa, "mr": mr, "nv": nv, "ku": 2 if halves else 1, "prefetch": 0}
                 if conv:
                     for algo in _algorithms(w, max_error):
                         if algo == "strassen":
@@ -574,6 +591,17 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
     # All threads together read some 8 bytes of weights a cycle, about half of it meanwhile.
     reading = w.threads * weights * 4 / 8
     return max(total, reading) + min(total, reading) / 2
+
+
+def _step(height: int, vectors: int, rate: float, ku: int, in_order: bool) -> float:
+    """Cycles for one k of a tile. In order, a load of 128 bits takes two cycles for itself; halves
+    go beside multiply-adds, in two instructions each (docs/design/neon-kernels.md)."""
+    sums = height * vectors / rate
+    if not in_order:
+        return max(sums, (height + vectors) / 2, 2.0)
+    if ku in HALVES and vectors > 1 and height > 3:
+        return max(sums, (sums + 4 * vectors + height + 2) / 2)
+    return sums + 2 * vectors + height / 2
 
 
 def _fma_rate(target: Target, isa: str) -> int:

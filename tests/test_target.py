@@ -65,6 +65,7 @@ def test_arm_profiles_are_plausible(name: str) -> None:
     assert target.fmas == {"cortex-x1": 4, "neoverse-v1": 4, "neoverse-v2": 4}.get(
         target.core, 1 if target.core in first | {"cortex-a55"} else 2
     )
+    assert target.in_order == (target.core in ("cortex-a53", "cortex-a55"))
 
 
 def test_boards_have_profiles() -> None:
@@ -74,12 +75,16 @@ def test_boards_have_profiles() -> None:
     assert [(c.core, c.count) for c in rk3588.clusters] == [("cortex-a76", 4), ("cortex-a55", 4)]
 
 
-def test_the_rate_of_a_core_is_that_of_its_profile(
-    machine: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("part", "core"), [("0xd44", ("cortex-x1", 4, False)), ("0xd03", ("cortex-a53", 1, True))]
+)
+def test_how_a_core_issues_is_said_by_its_profile(
+    part: str, core: tuple, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
-    write(machine / "PROC_CPUINFO", BIG.format(0, "0xd44"))
-    assert (cpu.native_target().core, cpu.native_target().fmas) == ("cortex-x1", 4)
+    write(machine / "PROC_CPUINFO", BIG.format(0, part))
+    found = cpu.native_target()
+    assert (found.core, found.fmas, found.in_order) == core
 
 
 def test_unknown_profile() -> None:

@@ -63,6 +63,8 @@ class Target:
         How many cores share one; 0 if unknown.
     fmas : int
         Vector multiply-adds that the fastest cores do in a cycle; 0 if unknown.
+    in_order : bool
+        The fastest cores issue instructions in order, so that kernels should be written for it.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class Target:
     l2_cores: int = 0
     l3_cores: int = 0
     fmas: int = 0
+    in_order: bool = False
 
     @property
     def core(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ from luthier.kernels import (
     fields,
     space,
 )
-from luthier.kernels.spaces import DEPTHWISE_TILES, SPECIAL_WIDTHS, TILES, UNROLLS, check_config
+from luthier.kernels.cpu import native_target
+from luthier.kernels.spaces import DEPTHWISE_TILES, SPECIAL_WIDTHS, check_config
 from luthier.target import profile, profiles
 
 SMALL = [
@@ -106,12 +109,26 @@ def test_neighbours_differ_in_one_knob(workload):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_every_tile_offered_exists_with_all_smaller_ones(isa):
+@pytest.mark.parametrize("in_order", [False, True])
+def test_every_tile_offered_exists_with_all_smaller_ones(isa, in_order):
     built = set(gemm_variants(isa))
-    for nv, rows in TILES[isa].items():
-        for ku in UNROLLS[isa]:
-            needed = {(m, v, ku) for m in range(1, max(rows) + 1) for v in range(1, nv + 1)}
-            assert needed <= built
+    target = replace(native_target(), isas=("scalar", isa), in_order=in_order)
+    offered = space("gemm", Gemm(m=64, n=256, k=256), target).configs
+    tiles = {(c["mr"], c["nv"], c["ku"]) for c in offered}
+    assert len(tiles) > 2
+    for mr, nv, ku in tiles:
+        assert {(m, v, ku) for m in range(1, mr + 1) for v in range(1, nv + 1)} <= built
+
+
+def test_cores_that_issue_in_order_get_kernels_for_it():
+    work = [Gemm(m=256, n=256, k=256), Conv2d(n=1, c=64, h=28, w=28, k=64, r=3, s=3)]
+    for workload, core in itertools.product(work, ("cortex-a53", "cortex-a55", "raspberry-pi-3")):
+        config = default_config(workload, profile(core))
+        assert config["ku"] == 2 and config["mr"] * config["nv"] >= 16
+        assert {c["ku"] for c in space(workload.op, workload, profile(core)).configs} >= {1, 2, 3}
+    for workload, core in itertools.product(work, ("cortex-a72", "cortex-a76", "neoverse-n1")):
+        assert default_config(workload, profile(core))["ku"] == 1
+        assert {c["ku"] for c in space(workload.op, workload, profile(core)).configs} >= {1, 2}
 
 
 @pytest.mark.parametrize("isa", ISAS)

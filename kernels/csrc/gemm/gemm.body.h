@@ -26,7 +26,7 @@ LT_INLINE void lt_gemm_finish(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_M
 
 LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const int UNROLL) {
   vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV];
-  const int last = NV - 1, KU = UNROLL > 0 ? UNROLL : 1;
+  const int last = NV - 1;
   const int64_t ldb = UNROLL > 0 ? NV * LT_VL : t->ldb;
   const int64_t tail = t->tail, lda = t->lda, prefetch = t->prefetch;
 
@@ -53,6 +53,10 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m += 3) row[m / 3] = t->a + t->seg[s] + m * lda;
     int64_t k = t->kseg;
+#ifdef LT_GEMM_OWN_STEPS /* files that write the loop otherwise: what is left over is returned */
+    k = lt_gemm_steps(acc, row, &b, k, lda, ldb, prefetch, MR, NV, UNROLL);
+#else
+    const int KU = UNROLL > 0 ? UNROLL : 1;
     for (; k >= KU * LT_AK; k -= KU * LT_AK) {
       if (KU > 1 && prefetch) {
 #pragma GCC unroll 16
@@ -83,6 +87,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
 #pragma GCC unroll 14
       for (int m = 0; m < MR; m += 3) row[m / 3] += KU * LT_AK;
     }
+#endif
     for (; k > 0; k--) {
       vf bv[LT_GEMM_MAX_NV];
 #pragma GCC unroll 4
@@ -136,6 +141,10 @@ LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
 #define LT_ENTRY(MR, NV, KU) [MR][NV][KU] = gemm_##MR##_##NV##_##KU,
       LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
   if (mr < 1 || mr > LT_GEMM_MAX_MR || nv < 1 || nv > LT_GEMM_MAX_NV || ku < 0 || ku > 4) return 0;
+#ifdef LT_GEMM_OWN_STEPS
+  /* With so few multiply-adds there is nothing to put loads between. */
+  if ((ku == LT_KU_HALVES || ku == LT_KU_LOW_HALVES) && (mr < 4 || nv < 2)) ku = 1;
+#endif
   return table[mr][nv][ku];
 }
 

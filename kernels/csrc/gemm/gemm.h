@@ -32,8 +32,11 @@ typedef struct {
 
 typedef void (*lt_gemm_fn)(const lt_tile *tile);
 
-/* The micro-kernel of mr rows and nv vectors with k unrolled ku times, or null. ku = 0: not unrolled, B read in place.
- */
+/* Values of ku, how a kernel goes through k, that are no number of unrolled steps: in place, B is no panel but the
+ * operand itself; halves are loads of 64 bits for cores that issue in order (see steps_neon.h). */
+enum { LT_KU_IN_PLACE, LT_KU_HALVES = 2, LT_KU_LOW_HALVES };
+
+/* The micro-kernel of mr rows and nv vectors, or null. */
 lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku);
 
 /* Apply an activation to rows x cols floats in place. */
