@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from luthier.digest import content_digest
 from luthier.graph import Graph
 from luthier.graph.bundle import Bundle
 
@@ -28,6 +29,8 @@ class ExportedModel:
     graph : Graph
         Inputs and outputs alone.
     bundle : Bundle
+    digest : str
+        Hash of the file's content.
 
     Raises
     ------
@@ -42,6 +45,10 @@ class ExportedModel:
         self.bundle = Bundle(path)
         self.name = self.bundle.name
         self.graph = Graph(self.bundle.inputs, self.bundle.outputs, name=self.name)
+
+    @property
+    def digest(self) -> str:
+        return content_digest(self.path)
 
     def shapes(
         self, given: Mapping[str, Sequence[int]] | None = None

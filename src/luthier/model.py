@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from luthier import onnx_frontend
-from luthier.digest import blake2b
-from luthier.errors import UnsupportedError
+from luthier.digest import content_digest
+from luthier.errors import ArgumentError, UnsupportedError
 from luthier.graph import Graph, Value, bind, default_shapes, optimize
+from luthier.graph.bundle import is_bundle
 
 __all__ = ["Model"]
 
@@ -49,9 +50,11 @@ class Model:
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
         self.path = None if isinstance(source, bytes) else Path(source)
+        if self.path is not None and is_bundle(self.path):
+            raise ArgumentError(f"{self.path}: is exported; its ONNX model is needed here")
         self.graph = onnx_frontend.load(source)
         self.name = self.graph.name
-        self.digest = _digest(source)
+        self.digest = content_digest(source)
         self._by_value: tuple[str, ...] = ()
         self._switches: dict[str, set[bytes]] = {}  # inputs that decide on branches: contents seen
 
@@ -173,13 +176,3 @@ def _detach_constant_inputs(graph: Graph) -> None:
             name = value.name
             value.name = graph.fresh(name)
             graph.inputs[i] = Value(name, value.dtype, value.shape)
-
-
-def _digest(source: str | os.PathLike[str] | bytes) -> str:
-    digest = blake2b(source if isinstance(source, bytes) else b"", digest_size=32)
-    if isinstance(source, bytes):
-        return digest.hexdigest()
-    with Path(source).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

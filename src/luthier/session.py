@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from luthier.model import Model
     from luthier.target import Target
 
-__all__ = ["InferenceSession", "NodeArg", "config_chooser", "default_threads", "open_records"]
+__all__ = [
+    "InferenceSession",
+    "NodeArg",
+    "config_chooser",
+    "default_threads",
+    "open_model",
+    "open_records",
+]
 
 MAX_PLANS = 8
 """Plans that a session keeps; the one that was not used for longest goes first."""
@@ -125,7 +132,7 @@ class InferenceSession:
                 else "no backend given"
             )
         self._owns_model = isinstance(model, (str, bytes, os.PathLike))
-        self.model = _open_model(model)
+        self.model = open_model(model)
         self.num_threads = num_threads or default_threads()
         if isinstance(self.model, ExportedModel):
             self.num_threads = self.model.bundle.threads
@@ -134,6 +141,8 @@ class InferenceSession:
                     f"{self.model.path}: exported for {self.num_threads} threads, and for targets"
                     " of its own: neither can be chosen now"
                 )
+            if "native" not in backends:
+                raise ArgumentError(f"{self.model.path}: exported for the native backend alone")
         self.backends = tuple(backends)
         self.target = target or native_target()
         self.max_error = check_max_error(max_error)
@@ -312,7 +321,8 @@ def config_chooser(
     return choose
 
 
-def _open_model(model: str | os.PathLike[str] | bytes | Model | ExportedModel) -> Any:
+def open_model(model: str | os.PathLike[str] | bytes | Model | ExportedModel) -> Any:
+    """The Model of an ONNX file or its content, the ExportedModel of an exported one."""
     if not isinstance(model, (str, bytes, os.PathLike)):
         return model
     if not isinstance(model, bytes) and is_bundle(model):

@@ -376,3 +376,32 @@ def test_durations(text: str, seconds: float) -> None:
 def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     common.print_table(["name", "ms"], [("a", 1.5), ("long name", "10.0")])
     assert capsys.readouterr().out == "name         ms\na           1.5\nlong name  10.0\n"
+
+
+def test_exported_files(call: Callable, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.luthier"
+    export = ("export", model, "--shape", "x=1,3,8,8", "-o", path)
+    code, out, _ = call(*export, "--target", "native", "cortex-a53", "--json")
+    document = json.loads(out)
+    assert code == 0 and document["files"] == {str(path): path.stat().st_size}
+    assert {plan["isa"] for plan in document["plans"]} >= {"neon"}
+    assert call("run", path, "--random")[0] == 0
+    code, out, _ = call("inspect", path)
+    assert code == 0 and "exported for " in out and "cortex-a53" in out and "conv2d_f32" in out
+    code, out, _ = call("bench", path, "--rounds", 1)
+    assert code == 0 and "small.luthier" in out
+    for words, reason in (
+        (("run", path, "--random", "--shape", "x=1,3,9,9"), "expected float32 [1, 3, 8, 8]"),
+        (("run", path, "--random", "--threads", 9), "exported for 1 threads"),
+        (("run", path, "--random", "--backend", "reference"), "the native backend alone"),
+        (("inspect", path, "--target", "cortex-a53"), "targets of its own"),
+        (("bench", path, "--compare", "untuned"), "--compare needs its ONNX model"),
+        (("export", path, "-o", tmp_path / "again"), "its ONNX model is needed here"),
+        (("tune", path), "its ONNX model is needed here"),
+        (("export", model, "-o", path), "give its size, such as --shape x=1,3"),
+        ((*export, "--embed"), "--embed needs --standalone"),
+        ((*export, "--target", "native", "nowhere"), "unknown target 'nowhere'"),
+        ((*export[:-1], tmp_path), "Is a directory"),
+        ((*export[:-1], tmp_path / "no" / "file"), "No such file or directory"),
+    ):
+        assert reason in one_error(call(*words))

@@ -32,7 +32,7 @@ def _threads(text: str) -> list[int]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "models", metavar="MODEL", nargs="+", type=common.model, help=common.MODEL_HELP
+        "models", metavar="MODEL", nargs="+", type=common.model, help=common.OR_EXPORTED
     )
     parser.add_argument(
         "--compare",
@@ -41,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="comma-separated: untuned (luthier without records), onnxruntime, openvino, ncnn",
     )
-    parser.add_argument("--threads", metavar="N,...", type=_threads, default=[1])
+    parser.add_argument(
+        "--threads",
+        metavar="N,...",
+        type=_threads,
+        help="of runs (default: 1, or as many as a file was exported for)",
+    )
     parser.add_argument(
         "--rounds", metavar="N", type=common.positive, default=15, help="interleaved rounds"
     )
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         results = report.read_json(args.json)["results"]
     failures: list[LuthierError] = []
     for path in args.models:
-        for threads in args.threads:
+        for threads in args.threads or [None]:
             try:
                 _add(results, path, threads, args)
             except LuthierError as error:
@@ -101,15 +106,20 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(e["disagrees"] for r in results for e in r["engines"]) else 0
 
 
-def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> None:
+def _add(results: list[dict[str, Any]], path: Path, threads: int | None, args: Any) -> None:
     """Measure one model with one number of threads, unless the results have it."""
     from luthier.bench import peers, report
+    from luthier.exported import ExportedModel
     from luthier.feeds import example_feeds
     from luthier.kernels.cpu import native_target
-    from luthier.model import Model
-    from luthier.tuner import extract
+    from luthier.session import open_model
 
-    model = Model(path)
+    model = open_model(path)
+    if isinstance(model, ExportedModel):
+        if args.compare:
+            raise ArgumentError(f"{path}: is exported; --compare needs its ONNX model")
+        threads = threads or model.bundle.threads
+    threads = threads or 1
     feeds = example_feeds(model, dict(args.shape))
     identity = {
         "model": report.label(str(path)),
@@ -121,11 +131,8 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> 
     }
     if any(identity.items() <= result.items() for result in results):
         return
-    tasks = extract(model.specialise(feeds), threads)
-    # Chains have the work of their members once more; of both precisions only one is computed.
-    counts = {"chain": 0, "precision": -1}
-    flops = sum(counts.get(t.workload.op, 1) * t.weight * t.workload.flops for t in tasks)
-    del model, tasks  # engines have the machine's memory to themselves
+    flops = _flops(model, feeds, threads)
+    del model  # engines have the machine's memory to themselves
     openers: dict[str, Callable[[], Engine]] = {
         "luthier": partial(_open_luthier, path, feeds, threads, args.records or "default")
     }
@@ -137,6 +144,18 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int, args: Any) -> 
         )
     engines, absent = _race(openers, args.rounds, flops, args.seconds)
     results.append(identity | {"flops": flops, "engines": engines, "absent": absent})
+
+
+def _flops(model: Any, feeds: dict[str, np.ndarray], threads: int) -> int:
+    from luthier.exported import ExportedModel
+    from luthier.tuner import extract
+
+    if isinstance(model, ExportedModel):
+        return model.plan().flops
+    # Chains have the work of their members once more; of both precisions only one is computed.
+    counts = {"chain": 0, "precision": -1}
+    tasks = extract(model.specialise(feeds), threads)
+    return sum(counts.get(t.workload.op, 1) * t.weight * t.workload.flops for t in tasks)
 
 
 def _race(

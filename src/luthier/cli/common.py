@@ -14,6 +14,7 @@ from luthier.limits import MAX_ERROR
 
 __all__ = [
     "MODEL_HELP",
+    "OR_EXPORTED",
     "add_json",
     "add_max_error",
     "add_model",
@@ -73,8 +74,11 @@ def model(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=model, help=MODEL_HELP)
+OR_EXPORTED = MODEL_HELP + "; or a file of luthier export"
+
+
+def add_model(parser: argparse.ArgumentParser, what: str = MODEL_HELP) -> None:
+    parser.add_argument("model", metavar="MODEL", type=model, help=what)
 
 
 def add_shapes(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ HELP = "show a model's inputs, and its plan: kernel, layout, config and rung of 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    common.add_model(parser)
+    common.add_model(parser, common.OR_EXPORTED)
     parser.add_argument("--profile", action="store_true", help="run it, and show every step's time")
     parser.add_argument(
         "--repeats", metavar="N", type=common.positive, default=20, help="runs of --profile"
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from luthier.exported import ExportedModel
     from luthier.feeds import example_feeds
     from luthier.session import InferenceSession
     from luthier.target import profile
@@ -64,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
         for value in values:
             shape = ", ".join("?" if d is None else str(d) for d in value.shape)
             print(f"{kind} {value.name}: {value.type} [{shape}]")
+    if isinstance(session.model, ExportedModel):
+        bundle = session.model.bundle
+        print(f"exported for {', '.join(bundle.targets)}: {bundle.targets[bundle.chosen]} suits")
     bound = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
     print(f"plan for {bound}, {session.num_threads} threads")
     print(plan.text(times))

@@ -23,7 +23,7 @@ ATOL = 1e-6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    common.add_model(parser)
+    common.add_model(parser, common.OR_EXPORTED)
     parser.add_argument(
         "--input",
         metavar="NAME=FILE",
