@@ -84,7 +84,7 @@ int lt_qrhs_prepare(lt_qrhs *rhs, const lt_qslots *s) {
                        .r_ratio = r_ratio,
                        .sum_offset = s->r_first ? lt_sum_offset(r_ratio, s->r_zero, y_ratio, s->y_zero, s->sum_zero)
                                                 : lt_sum_offset(y_ratio, s->y_zero, r_ratio, s->r_zero, s->sum_zero),
-                       .sum_low = (float)s->sum_min,
+                       .sum_min = (int32_t)s->sum_min,
                        .sum_high = (float)s->sum_max,
                        .a_scale = s->a_scale ? *(const float *)s->a_scale : 1.0f,
                        .bias = s->bias,

@@ -32,14 +32,19 @@ LT_INLINE void q_start(const lt_qtile *t, const int NV, vi *start) {
   }
 }
 
-/* The quantised sum of a byte, still with int32 in its lanes, and the residual. */
-LT_INLINE vi q_add(const lt_qend *e, vi own, const uint8_t *residual, int64_t lanes) {
+/* The quantised sum of a byte, given as a whole number in a float, and the residual. What is too small converts to the
+ * smallest integer, as in q_store_bytes. */
+LT_INLINE vi q_add(const lt_qend *e, vf own, const uint8_t *residual, int64_t lanes) {
   const vf y_ratio = vf_set1(e->y_ratio), r_ratio = vf_set1(e->r_ratio), offset = vf_set1(e->sum_offset);
-  const vf low = vf_set1(e->sum_low), high = vf_set1(e->sum_high);
-  const vi other = vi_load_bytes(residual, e->y_type == LT_I8, lanes);
-  return e->r_first ? vi_quantised_add(other, r_ratio, own, y_ratio, offset, low, high)
-                    : vi_quantised_add(own, y_ratio, other, r_ratio, offset, low, high);
+  const vi flip = vi_set1(e->y_type == LT_I8 ? 0x80 : 0);
+  const vf other = vf_from_vi(vi_sub(vi_xor(vi_load_bytes(residual, 0, lanes), flip), flip));
+  const vf sum = e->r_first ? vf_fused(other, r_ratio, vf_fused(own, y_ratio, offset))
+                            : vf_fused(own, y_ratio, vf_fused(other, r_ratio, offset));
+  return vi_from_vf(vf_min(vf_set1(e->sum_high), sum));
 }
+
+/* Added to a float between -2^22 and 2^22 it rounds to a whole number, to nearest even; taken off again, that is exact. */
+#define Q_WHOLE 12582912.0f /* 1.5 2^23 */
 
 /* Four vectors at a time become bytes. Packing saturates, so that only what could be too large to convert is clamped
  * before: what is too small converts to the smallest integer. Bytes are those of uint8 until the end. */
@@ -48,8 +53,8 @@ LT_INLINE void q_store_bytes(const lt_qtile *t, const int MR, const int NV, vi a
   const lt_qend *e = t->end;
   const int count = MR * NV, last = NV - 1, lowest = e->y_type == LT_I8 ? -128 : 0;
   const vf low = vf_set1(e->low), high = vf_set1(e->high);
-  const vi zero = vi_set1(e->y_zero);
-  const vp least = vp_set1(RESIDUAL ? 0 : e->y_min - lowest), sign = vp_set1(lowest);
+  const vf whole = vf_set1(Q_WHOLE), rest = vf_set1(Q_WHOLE - (float)e->y_zero);
+  const vp least = vp_set1((RESIDUAL ? e->sum_min : e->y_min) - lowest), sign = vp_set1(lowest);
   vf scale[LT_QGEMM_MAX_NV];
 #pragma GCC unroll 4
   for (int j = 0; j < NV; j++)
@@ -62,8 +67,8 @@ LT_INLINE void q_store_bytes(const lt_qtile *t, const int MR, const int NV, vi a
       const int at = i + v < count ? i + v : i, m = at / NV, j = at % NV;
       if (RESIDUAL) {
         const int64_t lanes = j < last ? LT_VL : t->tail;
-        const vi own = vi_requantise(acc[m][j], scale[j], low, high, zero);
-        q[v] = q_add(e, own, t->residual + m * t->ldr + j * LT_VL, lanes);
+        const vf own = vf_min(high, vf_max(low, vf_mul(vf_from_vi(acc[m][j]), scale[j])));
+        q[v] = q_add(e, vf_sub(vf_add(own, whole), rest), t->residual + m * t->ldr + j * LT_VL, lanes);
       } else {
         q[v] = vi_from_vf(vf_min(high, vf_mul(vf_from_vi(acc[m][j]), scale[j])));
       }

@@ -42,7 +42,8 @@ typedef struct {
   int32_t a_zero, y_zero, y_min;
   float low, high; /* of a byte, without its zero */
   int64_t r_first;
-  float y_ratio, r_ratio, sum_offset, sum_low, sum_high;
+  float y_ratio, r_ratio, sum_offset, sum_high;
+  int32_t sum_min;
   float a_scale;
   const int32_t *bias;
   const float *scale, *fbias;
