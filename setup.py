@@ -237,6 +237,7 @@ setup(
         "luthier": ["py.typed", "targets/*.toml"],
         "luthier.bench": ["templates/*.html"],
         "luthier.kernels": ["bin/luthier-runner-*", "csrc/**/*.[ch]", "include/luthier/*.h"],
+        "luthier.tuner": ["cost/*.json"],
         "luthier.graph": ["csrc/*.[ch]", "standalone/*.c"],
     },
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},

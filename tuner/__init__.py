@@ -18,13 +18,14 @@ from luthier.tuner.extract import extract  # its module has its name
 
 if TYPE_CHECKING:
     from luthier.tuner.api import LEVELS, Level, tune
-    from luthier.tuner.choose import Choose, chooser, timer
+    from luthier.tuner.choose import Choose, chooser, guesser, timer
+    from luthier.tuner.cost.rank import record_estimates
     from luthier.tuner.database import Database, Found, default_path
     from luthier.tuner.device import device_of, kernels_hash
     from luthier.tuner.in_place import Built, Placed, rank_in_place
     from luthier.tuner.measure import LocalMeasurer, Measurer
     from luthier.tuner.progress import Progress
-    from luthier.tuner.record import Config, Device, Result, Trial, Verdict
+    from luthier.tuner.record import Config, Device, Estimates, Result, Trial, Verdict
     from luthier.tuner.report import Report, TaskReport
     from luthier.tuner.sampling import Effort
     from luthier.tuner.task import Task
@@ -39,6 +40,7 @@ __all__ = [
     "Database",
     "Device",
     "Effort",
+    "Estimates",
     "Found",
     "Level",
     "LocalMeasurer",
@@ -56,9 +58,11 @@ __all__ = [
     "default_path",
     "device_of",
     "extract",
+    "guesser",
     "judge",
     "kernels_hash",
     "rank_in_place",
+    "record_estimates",
     "remember",
     "timer",
     "tune",
@@ -74,6 +78,7 @@ __getattr__, __dir__ = lazy_names(
         "Database": "database",
         "Device": "record",
         "Effort": "sampling",
+        "Estimates": "record",
         "Found": "database",
         "LEVELS": "api",
         "Level": "api",
@@ -91,9 +96,11 @@ __getattr__, __dir__ = lazy_names(
         "compare": "whole_model",
         "default_path": "database",
         "device_of": "device",
+        "guesser": "choose",
         "judge": "whole_model",
         "kernels_hash": "device",
         "rank_in_place": "in_place",
+        "record_estimates": "cost.rank",
         "remember": "whole_model",
         "timer": "choose",
         "tune": "api",

@@ -10,6 +10,7 @@ from typing import Any
 
 from luthier.errors import ArgumentError
 from luthier.limits import MAX_ERROR
+from luthier.tuner.cost.rank import KEPT, record_estimates
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of
 from luthier.tuner.loop import Loop
@@ -42,7 +43,10 @@ class Level:
     effort: Effort
 
 
+ESTIMATED = "estimated"
+
 LEVELS = {
+    ESTIMATED: Level(1 + KEPT, 60, Effort()),
     "quick": Level(24, 60, Effort(sample=0.002, most=9)),
     "normal": Level(100, 600, Effort()),
     "patient": Level(300, 3600, Effort(rounds=16)),
@@ -76,11 +80,12 @@ def tune(
     target : luthier.target.Target
         The device that the measurer runs on.
     level : str
-        ``"quick"``, ``"normal"``, ``"patient"`` or ``"exhaustive"``: 24, 100 or 300 trials a task,
-        or the whole space.
+        ``"estimated"``, ``"quick"``, ``"normal"``, ``"patient"`` or ``"exhaustive"``: the default
+        and the five configs that are estimated to be the best, 24, 100 or 300 trials a task, or
+        the whole space.
     budget : float, optional
-        Seconds for all tasks together; a tenth is kept for confirmation. By default 60, 600, 3600
-        and without bound.
+        Seconds for all tasks together; a tenth is kept for confirmation. By default 60, 60, 600,
+        3600 and without bound.
     seed : int
         With a measurer that always answers the same, equal seeds give equal runs.
     strategy : str
@@ -127,6 +132,9 @@ def tune(
     measurer = measurer or LocalMeasurer(chosen.effort, space=partial(space, max_error=max_error))
     try:
         with database.tuning_lock():
+            if level == ESTIMATED:
+                tasks = list(tasks)
+                record_estimates(tasks, database, target, max_error=max_error)
             loop = Loop(
                 database,
                 measurer,

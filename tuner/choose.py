@@ -8,9 +8,9 @@ from typing import Any
 from luthier.limits import MAX_ERROR
 from luthier.tuner.database import Database
 from luthier.tuner.device import device_of, kernels_hash
-from luthier.tuner.record import Config
+from luthier.tuner.record import Config, Estimates
 
-__all__ = ["Choose", "chooser", "timer"]
+__all__ = ["Choose", "chooser", "guesser", "timer"]
 
 Choose = Callable[[Any], tuple[Config | None, str]]
 """Workload to (config, rung); a config of None is the built-in default."""
@@ -47,9 +47,9 @@ def chooser(
     Returns
     -------
     callable
-        From a workload to ``(config, rung)``, the rung being ``"exact"``, ``"core"`` or
-        ``"default"``. A config of None is the built-in default; any other is as recorded, and
-        whoever uses it checks that it is legal.
+        From a workload to ``(config, rung)``, the rung being ``"exact"``, ``"core"``,
+        ``"estimated"`` or ``"default"``. A config of None is the built-in default; any other is as
+        recorded, and whoever uses it checks that it is legal.
     """
     if database is None:
         return lambda workload: (None, "default")
@@ -72,6 +72,21 @@ def chooser(
         return config, rung
 
     return choose
+
+
+def guesser(database: Database, target: Any) -> Callable[[str], Estimates | None]:
+    """From the key of a workload to the estimates that its config comes from, or None if it is
+    another rung's."""
+    device, kernels = device_of(target), kernels_hash()
+
+    from luthier.kernels.spaces import VERSION
+
+    def guess(key: str) -> Estimates | None:
+        versions = {"kernels": kernels, "space": VERSION}
+        found = database.lookup(key, device, **versions)
+        return database.estimates(key, device, **versions) if found.rung == "estimated" else None
+
+    return guess
 
 
 def timer(database: Database, target: Any) -> Callable[[Any, Mapping[str, Any]], float | None]:

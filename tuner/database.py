@@ -17,6 +17,7 @@ from luthier.tuner.line_index import LineIndex, read_lines
 from luthier.tuner.record import (
     Config,
     Device,
+    Estimates,
     ModelVerdict,
     Record,
     Start,
@@ -49,7 +50,7 @@ class Found:
     config : dict or None
         None stands for the built-in default.
     rung : str
-        ``"exact"``, ``"core"`` or ``"default"``.
+        ``"exact"``, ``"core"``, ``"estimated"`` or ``"default"``.
     """
 
     config: Config | None
@@ -252,7 +253,7 @@ class Database:
         return None
 
     def lookup(self, workload: str, device: Device, *, kernels: str, space: str) -> Found:
-        """Find the config for a workload: exact device, same core type, or default.
+        """Find the config for a workload: exact device, same core type, estimated, or default.
 
         Records of another space version or other kernels are stale and not used.
         """
@@ -263,19 +264,38 @@ class Database:
             same = (v.device.core, v.device.isa) == (device.core, device.isa)
             if same and v.won and (v.kernels, v.space) == (kernels, space):
                 return Found(v.config, "core")
+        guessed = self.estimates(workload, device, kernels=kernels, space=space)
+        if guessed is not None:
+            return Found(guessed.best[0].config, "estimated")
         return Found(None, "default")
+
+    def estimates(
+        self, workload: str, device: Device, *, kernels: str, space: str
+    ) -> Estimates | None:
+        """The latest estimates for this type of core and these very kernels."""
+        for e in self._index.latest(workload, tried=False):
+            if not isinstance(e, Estimates):
+                continue
+            same = (e.device.core, e.device.isa) == (device.core, device.isa)
+            if same and (e.kernels, e.space) == (kernels, space):
+                return e
+        return None
 
     def seeds(
         self, workload: str, device: Device, *, kernels: str, space: str, seed: int, limit: int = 5
     ) -> list[Config]:
-        """Configs that won for this workload elsewhere on the same ISA, or with older kernels.
+        """Configs to start a search from, to be measured again: the estimated ones of this type of
+        core, then those that won elsewhere on the same ISA, or with older kernels; latest first.
 
-        They are places to start a search from, to be measured again; latest first. What the same
-        search (device, kernels, space and seed) found is left out: its trials are recalled, and
-        it must take the same course again.
+        What the same search (device, kernels, space and seed) found is left out: its trials are
+        recalled, and it must take the same course again.
         """
         own = (device.fingerprint, kernels, space, seed)
-        found: dict[object, Config] = {}
+        guessed = self.estimates(workload, device, kernels=kernels, space=space)
+        found: dict[object, Config] = {
+            config_key(g.config): g.config for g in (guessed.best if guessed else ())
+        }
+        limit += len(found)
         for v in self._verdicts(workload):
             same = (v.device.fingerprint, v.kernels, v.space, v.seed) == own
             if v.won and v.device.isa == device.isa and not same:
@@ -390,6 +410,8 @@ def _kept(lines: list[Record | bytes], best: int) -> list[int]:
             trials[key].append((math.inf if ratio is None else ratio, i))
         elif isinstance(r, Verdict):
             latest["verdict", r.workload, r.device.fingerprint, r.kernels, r.space] = i
+        elif isinstance(r, Estimates):
+            latest["estimates", r.workload, r.device.core, r.device.isa, r.kernels, r.space] = i
         elif isinstance(r, ModelVerdict):
             shapes = tuple(sorted(r.shapes.items()))
             latest["plan", r.model, shapes, r.threads, r.device.fingerprint, r.kernels] = i

@@ -28,6 +28,7 @@ _ABOUT = {
     b"start": b'"workload":"',
     b"trial": b'"workload":"',
     b"verdict": b'"workload":"',
+    b"estimates": b'"workload":"',
     b"plan": b'"model":"',
 }
 """Kind of a line -> what its key follows."""
@@ -70,8 +71,8 @@ class LineIndex:
     def latest(self, key: str, *, tried: bool, decided: bool = True) -> Iterator[Record]:
         """The records of a workload key or model hash, the latest first.
 
-        `decided` are verdicts, `tried` trials and starts. Lines that cannot be decoded are left
-        out.
+        `decided` are verdicts and estimates, `tried` trials and starts. Lines that cannot be
+        decoded are left out.
 
         Raises
         ------

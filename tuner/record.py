@@ -21,7 +21,9 @@ __all__ = [
     "Costs",
     "Device",
     "Environment",
+    "Estimates",
     "Failed",
+    "Guess",
     "Line",
     "ModelVerdict",
     "Record",
@@ -252,7 +254,52 @@ class ModelVerdict(Line, tag="plan", kw_only=True, frozen=True):
     kept: dict[str, Config] = {}
 
 
-Record = Start | Trial | Verdict | ModelVerdict
+class Guess(_Part, frozen=True):
+    """A config with the seconds that it is estimated to take, and the parts that they add up to."""
+
+    config: Config
+    seconds: float
+    parts: dict[str, float] = {}
+
+
+class Estimates(Line, tag="estimates", kw_only=True, frozen=True):
+    """What a cost model says of a workload on a device that nobody measured.
+
+    Attributes
+    ----------
+    best : tuple of Guess
+        The most promising configs, the best first.
+    default : Guess
+        The untuned choice.
+    configs : int
+        How many were compared.
+    core : str
+        The type of core that the model was fitted on.
+    correlation : float
+        Rank correlation of its estimates with measured times there.
+    """
+
+    workload: str
+    space: str
+    best: tuple[Guess, ...]
+    default: Guess
+    configs: int
+    core: str
+    correlation: float
+
+    @property
+    def ratio(self) -> float:
+        """Estimated time of the best config over the untuned one's."""
+        return self.best[0].seconds / self.default.seconds
+
+    @property
+    def confidence(self) -> str:
+        """``"medium"`` where estimates were compared with measured times on the same type of
+        core, and put them in the right order; ``"low"`` elsewhere."""
+        return "medium" if self.core == self.device.core and self.correlation >= 0.7 else "low"
+
+
+Record = Start | Trial | Verdict | ModelVerdict | Estimates
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)

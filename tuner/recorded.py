@@ -2,7 +2,8 @@
 
 The file is gzipped JSON lines. The first one is a `Header`; every other one is a config, as the
 positions of its values in the header's knobs, with its time ratio or the status of its failure.
-``python -m luthier.tuner.recorded KEY FILE`` records the space of one workload on this machine.
+``python -m luthier.tuner.recorded KEY FILE`` records the space of one workload on this machine; of
+a large one with ``--most N`` so many configs, drawn uniformly, and the default.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import argparse
 import gzip
 import os
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from luthier.tuner.sampling import Effort
 __all__ = ["Header", "RecordedSpace", "load_space", "record_space", "save_space"]
 
 
-EFFORT = Effort(sample=0.002, samples=7)
+EFFORT = Effort(sample=0.001, samples=5)
 """Short samples, since every config is measured in several passes."""
 
 
@@ -81,13 +81,16 @@ def record_space(
     device: Device,
     *,
     passes: int = 3,
+    most: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RecordedSpace:
     """Measure every config of a workload's space several times.
 
-    Each pass has an order of its own, so that a disturbance does not hit neighbours; the outcome
-    of a config is the median of its ratios. `progress` is told how many trials of all are done.
+    Of a space of more than `most` configs only so many are, drawn uniformly, and the default. Each
+    pass has an order of its own, so that a disturbance does not hit neighbours. What counts of a
+    config is its fastest sample, for disturbances only ever add. `progress` is told how many
+    trials of all are done.
 
     Raises
     ------
@@ -96,16 +99,21 @@ def record_space(
     """
     space = measurer.space(workload)
     rng = random.Random(seed)
-    results: dict[int, list[Result]] = {i: [] for i in range(len(space.configs))}
+    configs = list(space.configs)
+    if most is not None and most < len(configs):
+        drawn = rng.sample([c for c in configs if c != space.default], most)
+        configs = [space.default, *drawn]
+    results: dict[int, list[Result]] = {i: [] for i in range(len(configs))}
     for turn in range(passes):
-        order = rng.sample(range(len(space.configs)), len(space.configs))
+        order = rng.sample(range(len(configs)), len(configs))
         for done, i in enumerate(order, 1):
-            results[i].append(measurer.measure(workload, space.configs[i], space.default))
+            results[i].append(measurer.measure(workload, configs[i], space.default))
             progress(turn * len(order) + done, passes * len(order))
-    own = results[space.configs.index(space.default)]
-    seconds = [r.seconds for r in own if r.ok and r.seconds is not None]
-    if not seconds:
-        raise RecordError(f"{workload.key}: the default cannot be measured: {own[0].error}")
+    times = [_fastest(results[i]) for i in range(len(configs))]
+    own = times[configs.index(space.default)]
+    if isinstance(own, str):
+        failed = results[configs.index(space.default)][0]
+        raise RecordError(f"{workload.key}: the default cannot be measured: {failed.error}")
     header = Header(
         workload=workload.key,
         version=space.version,
@@ -113,15 +121,15 @@ def record_space(
         kernels=measurer.kernels,
         knobs={k: tuple(v) for k, v in space.knobs.items()},
         default=space.default,
-        seconds=statistics.median(seconds),
+        seconds=own,
     )
-    outcomes = [_outcome(results[i]) for i in range(len(space.configs))]
-    return RecordedSpace(header, list(space.configs), outcomes)
+    outcomes = [t if isinstance(t, str) else round(t / own, 4) for t in times]
+    return RecordedSpace(header, configs, outcomes)
 
 
-def _outcome(results: list[Result]) -> float | str:
-    ratios = [r.ratio for r in results if r.ratio is not None]
-    return round(statistics.median(ratios), 4) if ratios else results[0].status
+def _fastest(results: list[Result]) -> float | str:
+    """Seconds of the fastest sample, or the status if there is none."""
+    return min((r.times.min for r in results if r.ok and r.times), default=results[0].status)
 
 
 def save_space(path: str | os.PathLike[str], space: RecordedSpace) -> None:
@@ -170,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m luthier.tuner.recorded", description=__doc__)
     parser.add_argument("key", help="the workload")
     parser.add_argument("file", help="where to write (*.jsonl.gz)")
+    parser.add_argument("--most", type=int, help="configs measured at most, besides the default")
     args = parser.parse_args(argv)
     device = device_of(native_target())
     with LocalMeasurer(EFFORT) as measurer:
@@ -177,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             measurer,
             Workload.parse(args.key),
             device,
+            most=args.most,
             progress=lambda done, total: print(f"\r{done} of {total}", end="", flush=True),
         )
     save_space(args.file, recorded)

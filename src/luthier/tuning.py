@@ -31,6 +31,8 @@ __all__ = ["Outcome", "tune"]
 
 EMULATOR = "qemu"
 
+NOWHERE = "none"
+
 CHECK_EFFORT = tuner.Effort(sample=1e-6, samples=1, most=1, rounds=1)
 """Of an emulated device: answers count, times say nothing."""
 
@@ -52,12 +54,15 @@ class Outcome:
         Of the whole model, tuned and untuned; None if nothing is kept.
     records : Path or None
         Where the records are; None if the device is emulated, which says nothing of time.
+    estimates : list of luthier.tuner.Estimates or None
+        Those that take the most time first; None if something was measured.
     """
 
     report: tuner.Report
     kept: dict[str, tuner.Placed]
     comparison: tuner.Comparison | None
     records: Path | None
+    estimates: list[tuner.Estimates] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ def tune(
     """Tune the kernels of a model, and keep what makes it faster.
 
     On this machine the whole model has the last word. A device behind ssh times kernels alone; all
-    that win there are kept.
+    that win there are kept. Without a device the configs are ranked by a cost model, and the best
+    ones recorded as estimated: plans for the target use them until something is measured, and
+    whoever tunes on such a device begins with them.
 
     Parameters
     ----------
@@ -108,11 +115,12 @@ def tune(
     num_threads : int, optional
         As for `luthier.InferenceSession`; on another device by default all of its cores.
     target : Target, optional
-        By default the device. Any other target has to have the same instruction sets; for
-        ``"qemu"`` it says which core is emulated.
+        By default the device. A device has to have the same instruction sets; for ``"qemu"`` it
+        says which core is emulated.
     device : str
-        ``"local"``, ``"ssh://[user@]host[:port]"``, or ``"qemu"``: an emulated Arm core on which
-        answers are checked, and nothing is recorded.
+        ``"local"``, ``"ssh://[user@]host[:port]"``, ``"qemu"``: an emulated Arm core on which
+        answers are checked, and nothing is recorded; or ``"none"``: nothing runs at all.
+        ``"local"`` is that as well if the target is another CPU than this one.
     records : path, optional
         By default the user's own file of records.
     level, budget, seed, progress, max_error
@@ -137,6 +145,13 @@ def tune(
     """
     model = model if isinstance(model, Model) else Model(model)
     feeds = example_feeds(model, shapes, seed)
+    if device == NOWHERE or (device == "local" and not _is_here(target)):
+        target = target or native_target()
+        threads = num_threads or (default_threads() if _is_here(target) else target.cores)
+        tasks = tuner.extract(model.specialise(feeds), threads)
+        if on_tasks:
+            on_tasks(tasks)
+        return _estimated(tasks, target, tuner.Database(records), max_error)
     with contextlib.ExitStack() as stack:
         measurer = None
         if device != "local":
@@ -189,6 +204,29 @@ def tune(
     return Outcome(report, kept, comparison, database.path)
 
 
+def _is_here(target: Target | None) -> bool:
+    """Whether this machine may count as the target."""
+    here = native_target()
+    return (
+        target is None
+        or (target.arch, target.isas) == (here.arch, here.isas)
+        or (target.name == "arm" and here.arch == target.arch)
+    )
+
+
+def _estimated(
+    tasks: list[tuner.Task], target: Target, database: tuner.Database, max_error: float
+) -> Outcome:
+    """What a cost model says."""
+    if target.name == "arm":
+        raise ArgumentError(
+            "target arm is every Arm core: name one with --cpu NAME to have its plan estimated, or"
+            " a device with --device ssh://user@host to measure on"
+        )
+    found = tuner.record_estimates(tasks, database, target, max_error=max_error)
+    return Outcome(tuner.Report(), {}, None, database.path, found)
+
+
 def _connected(
     device: str,
     target: Target | None,
@@ -215,16 +253,9 @@ def _agreed(target: Target | None, here: Target, device: str) -> Target:
         return here
     if (target.arch, target.isas) == (here.arch, here.isas):
         return target
-    hint = ""
-    if target.arch == "aarch64" and device == "local":
-        hint = (
-            "; name an Arm device with --device ssh://user@host, or check answers on an emulated"
-            " one with --device qemu --cpu NAME"
-        )
-    place = "this machine" if device == "local" else device
     raise ArgumentError(
-        f"target {target.name} ({target.arch}, {target.isa}) cannot be measured on {place}"
-        f" ({here.arch}, {here.isa}){hint}"
+        f"target {target.name} ({target.arch}, {target.isa}) cannot be measured on {device}"
+        f" ({here.arch}, {here.isa})"
     )
 
 

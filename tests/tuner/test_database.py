@@ -17,6 +17,8 @@ from luthier.tuner.record import (
     Costs,
     Device,
     Environment,
+    Estimates,
+    Guess,
     ModelVerdict,
     Reference,
     Result,
@@ -336,3 +338,52 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LUTHIER_RECORDS")
     assert default_path().name == "records.jsonl"
     assert "luthier" in default_path().parts
+
+
+# -- estimates -------------------------------------------------------------------------------------
+
+
+def estimates(device: Device = HERE, ratio: float = 0.8, **fields) -> Estimates:
+    return Estimates(
+        **{
+            "run": "r1",
+            "sequence": 0,
+            "device": device,
+            **VERSIONS,
+            "workload": KEY,
+            "best": (Guess({**CONFIG, "kc": 7}, ratio * 1e-3, {"compute": ratio * 1e-3}),),
+            "default": Guess(DEFAULT, 1e-3),
+            "configs": 40,
+            "core": "cpu-1",
+            "correlation": 0.8,
+            **fields,
+        }
+    )
+
+
+def test_estimates_say_how_far_to_trust_them() -> None:
+    record = estimates()
+    assert decode(encode(record)) == record
+    assert record.ratio == pytest.approx(0.8)
+    assert record.confidence == "medium"
+    assert estimates(COUSIN).confidence == "low"
+    assert estimates(correlation=0.4).confidence == "low"
+
+
+def test_estimates_hold_until_something_is_measured(tmp_path: Path) -> None:
+    db = Database(tmp_path / "records.jsonl")
+    db.append(estimates(SIBLING))
+    db.append(estimates(SIBLING, ratio=0.7))
+    guess = {**CONFIG, "kc": 7}
+    assert db.lookup(KEY, HERE, **VERSIONS) == Found(guess, "estimated")
+    found = db.estimates(KEY, HERE, **VERSIONS)
+    assert found is not None and found.ratio == pytest.approx(0.7)
+    for other in (COUSIN, STRANGER):
+        assert db.lookup(KEY, other, **VERSIONS) == Found(None, "default")
+    stale = {**VERSIONS, "kernels": "k2"}
+    assert db.lookup(KEY, HERE, **stale) == Found(None, "default")
+    assert db.seeds(KEY, HERE, **VERSIONS, seed=0) == [guess]
+    assert db.prune() == 1
+    assert db.lookup(KEY, HERE, **VERSIONS) == Found(guess, "estimated")
+    db.append(verdict(won=False))
+    assert db.lookup(KEY, HERE, **VERSIONS) == Found(None, "default")

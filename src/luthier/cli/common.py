@@ -6,11 +6,16 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.limits import MAX_ERROR
+
+if TYPE_CHECKING:
+    from luthier.tuner import Estimates
+    from luthier.tuner.record import Guess
 
 __all__ = [
     "MODEL_HELP",
@@ -23,8 +28,10 @@ __all__ = [
     "add_threads",
     "complain",
     "duration",
+    "estimates_dict",
     "model",
     "positive",
+    "print_estimates",
     "print_json",
     "print_table",
     "shape",
@@ -162,3 +169,50 @@ def text_time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
+
+
+def estimates_dict(e: Estimates) -> dict[str, Any]:
+    """What was estimated for a task, as JSON has it."""
+    from msgspec import structs
+
+    return {
+        "workload": e.workload,
+        "core": e.device.core,
+        "isa": e.device.isa,
+        "configs": e.configs,
+        "ratio": e.ratio,
+        "confidence": e.confidence,
+        "default": structs.asdict(e.default),
+        "best": [structs.asdict(guess) for guess in e.best],
+    }
+
+
+def print_estimates(estimates: Sequence[Estimates]) -> None:
+    """Where the time of each task is estimated to go, and how far that can be believed."""
+    print_table(
+        ["task", "configs", "default", "best", "ratio", "mostly"],
+        [
+            (
+                e.workload,
+                e.configs,
+                text_time(e.default.seconds),
+                text_time(e.best[0].seconds),
+                f"{e.ratio:.3f}",
+                _mostly(e.best[0]),
+            )
+            for e in estimates
+        ],
+    )
+    groups = Counter((e.device.core, e.confidence, e.core, e.correlation) for e in estimates)
+    for (own, confidence, core, correlation), count in groups.items():
+        print(
+            f"{count} {'task' if count == 1 else 'tasks'} estimated, not measured; confidence"
+            f" {confidence}: rank correlation {correlation:.2f} with times on {core}"
+            + ("" if core == own else f", untested on {own}")
+        )
+
+
+def _mostly(guess: Guess) -> str:
+    """The parts of an estimate that take most of its time."""
+    parts = sorted(guess.parts.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{name} {seconds / guess.seconds:.0%}" for name, seconds in parts)

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from luthier.cli import common
+from luthier.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from luthier.graph import Plan
+    from luthier.target import Target
+    from luthier.tuner import Estimates
 
 HELP = "show a model's inputs, and its plan: kernel, layout, config and rung of every step"
 
@@ -19,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         metavar="T",
         default="native",
-        help="plan for a profile of this architecture instead (see luthier cpu --targets)",
+        help="plan for a profile instead (see luthier cpu --targets)",
     )
     common.add_shapes(parser)
     common.add_threads(parser)
@@ -33,31 +43,42 @@ def run(args: argparse.Namespace) -> int:
 
     from luthier.exported import ExportedModel
     from luthier.feeds import example_feeds
+    from luthier.kernels.cpu import native_target
     from luthier.session import InferenceSession
     from luthier.target import profile
 
+    target = native_target() if args.target == "native" else profile(args.target)
+    foreign = target.arch != native_target().arch
+    if foreign and args.profile:
+        raise ArgumentError(f"--profile: this machine cannot run plans for {target.name}")
     session = InferenceSession(
         args.model,
-        num_threads=args.threads,
+        num_threads=args.threads or (target.cores if foreign else None),
         records=args.records or "default",
-        target=None if args.target == "native" else profile(args.target),
+        target=None if foreign or args.target == "native" else target,
         max_error=args.max_error,
     )
     feeds = session.check_feeds(example_feeds(session.model, dict(args.shape)))
-    plan = session.plan(feeds)
+    if foreign:
+        plan = _plan_for(target, session.model, feeds, session.num_threads, args)
+    else:
+        plan = session.plan(feeds)
     times = plan.profile(list(feeds.values()), args.repeats) if args.profile else None
+    estimates = _estimates(plan, target, args)
     if args.json:
         steps = [asdict(node) for node in plan.nodes]
         for step, seconds in zip(steps, [] if times is None else times.tolist(), strict=False):
             step["seconds"] = seconds
         document = {
             "model": session.model.name,
+            "target": target.name,
             "inputs": {name: array.shape for name, array in feeds.items()},
             "threads": session.num_threads,
             "flops": plan.flops,
             "arena_bytes": plan.arena_bytes,
             "weights_bytes": plan.weights_bytes,
             "steps": steps,
+            "estimates": [common.estimates_dict(e) for e in estimates],
         }
         common.print_json(document)
         return 0
@@ -69,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         bundle = session.model.bundle
         print(f"exported for {', '.join(bundle.targets)}: {bundle.targets[bundle.chosen]} suits")
     bound = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
-    print(f"plan for {bound}, {session.num_threads} threads")
+    where = "" if args.target == "native" else f" on {target.name}"
+    print(f"plan for {bound}, {session.num_threads} threads{where}")
     print(plan.text(times))
     slow = [node for node in plan.nodes if node.backend == "reference"]
     print(
@@ -79,4 +101,42 @@ def run(args: argparse.Namespace) -> int:
     if times is not None:
         total = float(times.sum())
         print(f"{common.text_time(total)}, {plan.flops / total / 1e9:.1f} GFLOP/s")
+    if estimates:
+        common.print_estimates(estimates)
     return 0
+
+
+def _plan_for(
+    target: Target,
+    model: Any,
+    feeds: Mapping[str, np.ndarray],
+    threads: int,
+    args: argparse.Namespace,
+) -> Plan:
+    """A plan that cannot run here."""
+    from luthier.graph import lower
+    from luthier.model import Model
+    from luthier.session import config_chooser, open_records
+
+    if not isinstance(model, Model):
+        raise ArgumentError(f"{args.model}: exported for targets of its own")
+    choose = config_chooser(
+        open_records(args.records or "default"),
+        target,
+        model=model.digest,
+        shapes={name: array.shape for name, array in feeds.items()},
+        threads=threads,
+        max_error=args.max_error,
+    )
+    graph = model.specialise(feeds)
+    return lower(graph, choose, threads, max_error=args.max_error, target=target)
+
+
+def _estimates(plan: Plan, target: Target, args: argparse.Namespace) -> list[Estimates]:
+    """Those that configs of the plan come from."""
+    from luthier.session import open_records
+    from luthier.tuner import guesser
+
+    guess = guesser(open_records(args.records or "default"), target)
+    keys = dict.fromkeys(key for node in plan.nodes for key in node.tasks)
+    return [found for found in map(guess, keys) if found is not None]

@@ -17,7 +17,7 @@ HELP = "list, merge or prune tuning records"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|merge|prune")
-    listing = actions.add_parser("list", help="devices and the configs that won on them")
+    listing = actions.add_parser("list", help="devices, and the configs that won or were estimated")
     merging = actions.add_parser("merge", help="append the records of other files")
     merging.add_argument("files", metavar="FILE", nargs="+", type=Path)
     pruning = actions.add_parser("prune", help="keep the best trials and the latest verdicts")
@@ -46,9 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(database: Database, as_json: bool) -> None:
-    from luthier.tuner import Verdict
+    from luthier.tuner import Estimates, Verdict
 
     verdicts = [r for r in database.records() if isinstance(r, Verdict)]
+    estimates = [r for r in database.records() if isinstance(r, Estimates)]
     if as_json:
         devices = database.summary()
         rows = [
@@ -62,7 +63,9 @@ def _list(database: Database, as_json: bool) -> None:
             }
             for v in verdicts
         ]
-        common.print_json({"path": database.path, "devices": devices, "verdicts": rows})
+        guessed = [common.estimates_dict(e) for e in estimates]
+        document = {"path": database.path, "devices": devices, "verdicts": rows}
+        common.print_json({**document, "estimates": guessed})
         return
     print(database.path)
     for device, counts in database.summary().items():
@@ -81,5 +84,7 @@ def _list(database: Database, as_json: bool) -> None:
                 for v in verdicts
             ],
         )
-    else:
+    elif not estimates:
         print("no tuned kernels yet: luthier tune MODEL")
+    if estimates:
+        common.print_estimates(estimates)

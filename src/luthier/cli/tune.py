@@ -28,14 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         default="local",
         help="where to measure: local, ssh://[user@]host[:port] (nothing has to be installed"
-        " there), or qemu, an emulated Arm core that only checks answers",
+        " there), qemu, an emulated Arm core that only checks answers, or none: a plan estimated"
+        " for the target, as it is for a target that is not this machine",
     )
-    parser.add_argument("--cpu", metavar="NAME", help="the profile that qemu emulates")
+    parser.add_argument(
+        "--cpu", metavar="NAME", help="the profile of --target arm, or that qemu emulates"
+    )
     parser.add_argument(
         "--level",
-        choices=["quick", "normal", "patient", "exhaustive"],
+        choices=["estimated", "quick", "normal", "patient", "exhaustive"],
         default="normal",
-        help="how thoroughly to search (default: normal)",
+        help="how thoroughly to search (default: normal); estimated: only what the cost model finds"
+        " most promising",
     )
     parser.add_argument(
         "--budget", metavar="TIME", type=common.duration, help="such as 90s or 5m; all in all"
@@ -55,11 +59,13 @@ def run(args: argparse.Namespace) -> int:
     from luthier.tuning import tune
 
     device, name = args.device, args.target
-    if device not in ("local", "qemu") and not device.startswith("ssh://"):
-        raise ArgumentError(f"unknown device {device!r}, choose from: local, qemu, ssh://user@host")
+    if device not in ("local", "qemu", "none") and not device.startswith("ssh://"):
+        raise ArgumentError(
+            f"unknown device {device!r}, choose from: local, none, qemu, ssh://user@host"
+        )
     if args.cpu is not None:
-        if device != "qemu":
-            raise ArgumentError("--cpu names the core of --device qemu")
+        if device != "qemu" and name != "arm":
+            raise ArgumentError("--cpu names the core of --target arm, or of --device qemu")
         name = args.cpu
     budget = LEVELS[args.level].budget if args.budget is None else args.budget
     with view(to_stderr=args.json, budget=budget) as watch:
@@ -79,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.json:
         common.print_json(_as_dict(outcome))
+    elif outcome.estimates is not None:
+        common.print_estimates(outcome.estimates)
+        print(f"records: {outcome.records}; see luthier inspect {args.model} --target {name}")
     elif outcome.records is None:
         _print_checks(outcome)
     else:
@@ -111,6 +120,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
             }
             for t in report.tasks
         ],
+        "estimates": [common.estimates_dict(e) for e in outcome.estimates or ()],
     }
 
 
