@@ -16,7 +16,8 @@
   LT_OWT_1_8(X, 5, 1, 1) LT_OWT_1_4(X, 5, 1, 2) LT_OWT_1_8(X, 5, 2, 1) LT_OWT_1_4(X, 5, 2, 2)
 
 #define LT_DW_VARIANTS_avx512(X) LT_DW_32_REGISTERS(X)
-#define LT_DW_VARIANTS_neon(X) LT_DW_32_REGISTERS(X)
+/* Wider ones need more addresses than there are registers for. */
+#define LT_DW_VARIANTS_neon(X) LT_DW_16_REGISTERS(X)
 #define LT_DW_VARIANTS_avx2(X) LT_DW_16_REGISTERS(X)
 #define LT_DW_VARIANTS_scalar(X) LT_OWT_1_4(X, 3, 1, 1) LT_OWT_1_4(X, 3, 2, 1)
 

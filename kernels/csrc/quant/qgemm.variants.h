@@ -12,7 +12,7 @@
 #define LT_QGEMM_VARIANTS_avx512(X) LT_QMR_1_14(X, 1) LT_QMR_1_14(X, 2) LT_QMR_1_8(X, 3) LT_QMR_1_6(X, 4)
 #define LT_QGEMM_VARIANTS_avxvnni(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 3)
 #define LT_QGEMM_VARIANTS_avx2(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 3)
-#define LT_QGEMM_VARIANTS_neon(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_4(X, 3) LT_QMR_1_4(X, 4)
+#define LT_QGEMM_VARIANTS_neon(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) X(7, 2) LT_QMR_1_4(X, 3) LT_QMR_1_4(X, 4)
 #define LT_QGEMM_VARIANTS_neonmull(X) LT_QMR_1_8(X, 1) LT_QMR_1_6(X, 2) LT_QMR_1_4(X, 3) LT_QMR_1_4(X, 4)
 #define LT_QGEMM_VARIANTS_neondot(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_6(X, 3) LT_QMR_1_4(X, 4)
 #define LT_QGEMM_VARIANTS_neoni8mm(X) LT_QMR_1_8(X, 1) LT_QMR_1_8(X, 2) LT_QMR_1_6(X, 3) LT_QMR_1_4(X, 4)

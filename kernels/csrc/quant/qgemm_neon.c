@@ -10,15 +10,26 @@ LT_INLINE qa qa_lane(qa a, int i) {
   (void)i;
   return a;
 }
+/* Volatile: GCC would move accumulators about to change the order. Elements are of the first sixteen registers. */
 LT_INLINE vi q_dot(vi acc, qa a, int i, vb b) {
-  const int16x8_t k = vreinterpretq_s16_s8(a), w = vreinterpretq_s16_s8(b);
-  const int16x4_t low = vget_low_s16(w);
   switch (i) {
-    case 0: return vmlal_high_laneq_s16(vmlal_laneq_s16(acc, low, k, 0), w, k, 1);
-    case 1: return vmlal_high_laneq_s16(vmlal_laneq_s16(acc, low, k, 2), w, k, 3);
-    case 2: return vmlal_high_laneq_s16(vmlal_laneq_s16(acc, low, k, 4), w, k, 5);
-    default: return vmlal_high_laneq_s16(vmlal_laneq_s16(acc, low, k, 6), w, k, 7);
+    case 0:
+      __asm__ volatile("smlal %0.4s, %1.4h, %2.h[0]" : "+w"(acc) : "w"(b), "x"(a));
+      __asm__ volatile("smlal2 %0.4s, %1.8h, %2.h[1]" : "+w"(acc) : "w"(b), "x"(a));
+      break;
+    case 1:
+      __asm__ volatile("smlal %0.4s, %1.4h, %2.h[2]" : "+w"(acc) : "w"(b), "x"(a));
+      __asm__ volatile("smlal2 %0.4s, %1.8h, %2.h[3]" : "+w"(acc) : "w"(b), "x"(a));
+      break;
+    case 2:
+      __asm__ volatile("smlal %0.4s, %1.4h, %2.h[4]" : "+w"(acc) : "w"(b), "x"(a));
+      __asm__ volatile("smlal2 %0.4s, %1.8h, %2.h[5]" : "+w"(acc) : "w"(b), "x"(a));
+      break;
+    default:
+      __asm__ volatile("smlal %0.4s, %1.4h, %2.h[6]" : "+w"(acc) : "w"(b), "x"(a));
+      __asm__ volatile("smlal2 %0.4s, %1.8h, %2.h[7]" : "+w"(acc) : "w"(b), "x"(a));
   }
+  return acc;
 }
 
 #include "qgemm.body.h"

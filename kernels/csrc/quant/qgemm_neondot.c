@@ -12,13 +12,15 @@ LT_INLINE qa qa_lane(qa a, int i) {
   (void)i;
   return a;
 }
+/* Volatile: GCC would move accumulators about to change the order. */
 LT_INLINE vi q_dot(vi acc, qa a, int i, vb b) {
   switch (i) {
-    case 0: return vdotq_laneq_s32(acc, b, a, 0);
-    case 1: return vdotq_laneq_s32(acc, b, a, 1);
-    case 2: return vdotq_laneq_s32(acc, b, a, 2);
-    default: return vdotq_laneq_s32(acc, b, a, 3);
+    case 0: __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(acc) : "w"(b), "w"(a)); break;
+    case 1: __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[1]" : "+w"(acc) : "w"(b), "w"(a)); break;
+    case 2: __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[2]" : "+w"(acc) : "w"(b), "w"(a)); break;
+    default: __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[3]" : "+w"(acc) : "w"(b), "w"(a));
   }
+  return acc;
 }
 
 #include "qgemm.body.h"

@@ -15,10 +15,12 @@ LT_INLINE qa qa_lane(qa a, int i) {
   const uint8x16_t index = vreinterpretq_u8_u16(vaddq_u16(pairs, vdupq_n_u16((uint16_t)(0x0404 * i))));
   return vqtbl1q_s8(a, index);
 }
+/* Volatile: GCC would move accumulators about to change the order. */
 LT_INLINE vi q_dot(vi acc, qa a, int i, vb b) {
   (void)i;
-  const int16x8_t products = vmull_s8(vget_low_s8(a), vget_low_s8(b));
-  return vpadalq_s16(acc, vmlal_high_s8(products, a, b));
+  const int16x8_t products = vmlal_high_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), a, b);
+  __asm__ volatile("sadalp %0.4s, %1.8h" : "+w"(acc) : "w"(products));
+  return acc;
 }
 
 #include "qgemm.body.h"
