@@ -43,7 +43,8 @@ LT_INLINE vi q_add(const lt_qend *e, vf own, const uint8_t *residual, int64_t la
   return vi_from_vf(vf_min(vf_set1(e->sum_high), sum));
 }
 
-/* Added to a float between -2^22 and 2^22 it rounds to a whole number, to nearest even; taken off again, that is exact. */
+/* Added to a float between -2^22 and 2^22 it rounds to a whole number, to nearest even; taken off again, that is exact.
+ */
 #define Q_WHOLE 12582912.0f /* 1.5 2^23 */
 
 /* Four vectors at a time become bytes. Packing saturates, so that only what could be too large to convert is clamped

@@ -1,4 +1,4 @@
-/* The transposing copy of 4-byte elements: square by square in registers; a few columns of them or of bytes
+/* The transposing copy of elements of 4 bytes or one: square by square in registers; a few columns of them
  * interleaved. */
 #include "simd/simd.h"
 #include "tensor/copy.h"
@@ -71,6 +71,60 @@ void LT_FN(lt_copy_transpose)(void *context, int64_t begin, int64_t end) {
   }
 }
 
+/* Squares of LT_COPY_BYTES by LT_COPY_BYTES bytes, in vectors that every instruction set has. */
+typedef uint8_t copy_bytes __attribute__((vector_size(LT_COPY_BYTES)));
+
+#define ZIP(first) first, (first) + 16, (first) + 1, (first) + 17, (first) + 2, (first) + 18, (first) + 3, (first) + 19
+#if defined(__clang__)
+#define SHUFFLE_BYTES(a, b, first) __builtin_shufflevector(a, b, ZIP(first), ZIP((first) + 4))
+#else
+#define SHUFFLE_BYTES(a, b, first) __builtin_shuffle(a, b, (copy_bytes){ZIP(first), ZIP((first) + 4)})
+#endif
+
+/* y[r][c] = x[c][r] for r, c < LT_COPY_BYTES. Each step zips vectors of both halves: the highest bit of the number of a
+ * vector becomes the lowest bit of the lane, and the highest bit of the lane the lowest of the vector. */
+LT_INLINE void copy_byte_square(const uint8_t *x, uint8_t *y, int64_t x_step, int64_t y_step) {
+  copy_bytes v[2][LT_COPY_BYTES];
+#pragma GCC unroll 16
+  for (int c = 0; c < LT_COPY_BYTES; c++) memcpy(&v[0][c], x + c * x_step, LT_COPY_BYTES);
+#pragma GCC unroll 4
+  for (int step = 0; step < 4; step++) {
+    const copy_bytes *from = v[step % 2];
+    copy_bytes *to = v[(step + 1) % 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < LT_COPY_BYTES / 2; i++) {
+      to[2 * i] = SHUFFLE_BYTES(from[i], from[i + LT_COPY_BYTES / 2], 0);
+      to[2 * i + 1] = SHUFFLE_BYTES(from[i], from[i + LT_COPY_BYTES / 2], 8);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < LT_COPY_BYTES; r++) memcpy(y + r * y_step, &v[0][r], LT_COPY_BYTES);
+}
+
+/* Where a square begins that would reach beyond `size`: it covers a part of the one before once more. */
+LT_INLINE int64_t square_at(int64_t i, int64_t size) { return i + LT_COPY_BYTES <= size ? i : size - LT_COPY_BYTES; }
+
+void LT_FN(lt_copy_transpose_bytes)(void *context, int64_t begin, int64_t end) {
+  const lt_copy_job *job = context;
+  const int64_t x_step = job->nest.stride[LT_COPY_X][job->nest.rank - 1];
+  const int64_t y_step = job->nest.stride[LT_COPY_Y][job->nest.rank - 2];
+  for (int64_t unit = begin; unit < end; unit++) {
+    const lt_copy_block block = lt_copy_find_block(job, unit);
+    const uint8_t *x = (const uint8_t *)job->x + block.x;
+    uint8_t *y = (uint8_t *)job->y + block.y;
+    if (block.rows < LT_COPY_BYTES || block.cols < LT_COPY_BYTES) {
+      for (int64_t c = 0; c < block.cols; c++)
+        for (int64_t r = 0; r < block.rows; r++) y[r * y_step + c] = x[c * x_step + r];
+      continue;
+    }
+    for (int64_t i = 0; i < block.rows; i += LT_COPY_BYTES)
+      for (int64_t j = 0; j < block.cols; j += LT_COPY_BYTES) {
+        const int64_t r = square_at(i, block.rows), c = square_at(j, block.cols);
+        copy_byte_square(x + c * x_step + r, y + r * y_step + c, x_step, y_step);
+      }
+  }
+}
+
 /* y[r][c] = x[c][r] where y has all its N columns dense: the compiler interleaves vectors. */
 LT_INLINE void interleave(const float *restrict x, float *restrict y, int64_t x_step, int64_t rows, const int N) {
   for (int64_t r = 0; r < rows; r++) {
@@ -118,3 +172,5 @@ void LT_FN(lt_copy_interleave)(void *context, int64_t begin, int64_t end) {
 #undef LANES
 #undef SHUFFLE
 #undef EXCHANGE
+#undef ZIP
+#undef SHUFFLE_BYTES

@@ -6,6 +6,7 @@
 #include "tensor/bits.h"
 
 LT_PARTS(lt_copy_transpose);
+LT_PARTS(lt_copy_transpose_bytes);
 LT_PARTS(lt_copy_interleave);
 
 /* Two loops change places. */
@@ -111,6 +112,7 @@ static lt_part_fn *transpose_kernel(const lt_copy_job *job, int64_t isa) {
   const int64_t rows = nest->dim[nest->rank - 2], cols = nest->dim[nest->rank - 1];
   const int few = cols >= 2 && cols <= 4 && nest->stride[LT_COPY_Y][nest->rank - 2] == cols;
   if (few && (job->size == 1 || job->size == 4)) return lt_copy_interleave_parts[isa];
+  if (job->size == 1 && rows >= LT_COPY_BYTES && cols >= LT_COPY_BYTES) return lt_copy_transpose_bytes_parts[isa];
   if (job->size != 4) return transpose_part;
   return rows < LT_COPY_NARROW || cols < LT_COPY_NARROW ? transpose_part : lt_copy_transpose_parts[isa];
 }

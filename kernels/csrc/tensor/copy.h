@@ -16,6 +16,9 @@ enum { LT_COPY_X, LT_COPY_Y }; /* the arrays of the nest */
 /* Fewer rows or columns are copied one by one: partial vectors would cost more. */
 #define LT_COPY_NARROW 8
 
+/* Rows and columns of a square of bytes in registers. */
+#define LT_COPY_BYTES 16
+
 typedef struct {
   lt_nest nest;
   int64_t size;
