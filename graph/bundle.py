@@ -42,8 +42,11 @@ _BASES = {
     "neonmull": "neon",
     "neondot": "neon",
     "neoni8mm": "neon",
+    "avx512bf16": "avx512",
+    "neonfp16": "neon",
+    "neonbf16": "neon",
 }
-"""Instruction sets of bytes alone, and those whose kernels do the rest: ``lt_base_isa``."""
+"""Instruction sets of bytes or halves alone, and those whose kernels do the rest."""
 
 
 @dataclass(frozen=True)
@@ -318,4 +321,5 @@ def _node(note: dict[str, Any]) -> PlanNode:
 def _usable_isas() -> Iterable[str]:
     """Those that may be used here."""
     allowed = isas()
-    return (n for n in _kernels.cpu_int8_isas() if _BASES.get(n, n) in allowed)
+    every = (*_kernels.cpu_int8_isas(), *_kernels.cpu_half_isas())
+    return (n for n in every if _BASES.get(n, n) in allowed)

@@ -50,6 +50,7 @@ cdef extern from *:
 cdef extern from "cpu/cpu.h":
     int lt_isa_available(int64_t isa)
     int lt_int8_isa_available(int64_t isa)
+    int lt_half_isa_available(int64_t isa)
     int64_t lt_isa_lanes(int64_t isa)
     const char *lt_cpu_features()
 
@@ -63,6 +64,11 @@ cdef extern from "gemm/gemm.h":
         pass
     ctypedef void (*lt_gemm_fn)(const lt_tile *)
     lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku)
+
+cdef extern from "gemm/half.h":
+    ctypedef struct lt_half:
+        int64_t is_bf16, inner, group
+    const lt_half *lt_half_of(int64_t isa)
 
 cdef extern from "quant/qgemm.h":
     ctypedef struct lt_qtile:
@@ -80,8 +86,12 @@ cdef extern from "cpu/clock.h" nogil:
 SOURCES = LT_SOURCES.decode()
 """Hash of the sources that the kernels were built from."""
 
-ISA_NAMES = ("scalar", "avx2", "avx512", "neon", "avxvnni", "avx512vnni", "neonmull", "neondot", "neoni8mm")
-"""Names of ``enum lt_isa``, by number. Those behind "neon" are known to qgemm and qconv2d alone."""
+ISA_NAMES = (
+    *("scalar", "avx2", "avx512", "neon", "avxvnni", "avx512vnni", "neonmull", "neondot", "neoni8mm"),
+    *("avx512bf16", "neonfp16", "neonbf16"),
+)
+"""Names of ``enum lt_isa``, by number. Of those behind "neon", the last three are known to gemm and conv2d alone, the
+others to qgemm and qconv2d."""
 
 ACCESSES = ("untouched", "reads", "writes", "checks")
 """Names of ``enum lt_access``."""
@@ -232,8 +242,13 @@ def cpu_int8_isas():
     return [name for i, name in enumerate(ISA_NAMES) if lt_int8_isa_available(i)]
 
 
+def cpu_half_isas():
+    """Those that only the products of 16 bits of gemm and conv2d know."""
+    return [name for i, name in enumerate(ISA_NAMES) if lt_half_isa_available(i)]
+
+
 def isa_lanes(str isa):
-    """Floats in a vector of `isa`."""
+    """Columns in a vector of `isa`; but for neonfp16, floats."""
     return lt_isa_lanes(ISA_NAMES.index(isa))
 
 
@@ -250,6 +265,12 @@ def trim_memory():
 def has_gemm_variant(str isa, int mr, int nv, int ku):
     """Whether the micro-kernel of `mr` rows by `nv` vectors, k unrolled `ku` times, is built in and can run."""
     return lt_gemm_kernel(ISA_NAMES.index(isa), mr, nv, ku) != NULL
+
+
+def half_format(str isa):
+    """The fields of ``lt_half`` (is_bf16, inner, group) of an ISA; None for those of floats."""
+    cdef const lt_half *f = lt_half_of(ISA_NAMES.index(isa))
+    return (f.is_bf16, f.inner, f.group) if f != NULL else None
 
 
 def int8_format(str isa):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from luthier.kernels import _kernels
+from luthier.kernels.halves import HALF_ISAS, half_rows
 from luthier.kernels.requant import pack_panels, pack_taps
 from luthier.kernels.workload import (
     ACTIVATIONS,
@@ -133,7 +134,7 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
 
     Returns
     -------
-    ndarray of float32, or of uint8 for those of bytes, 1-d
+    ndarray of float32, or of uint8 for those of bytes, of uint16 for those of halves, 1-d
     """
     if isinstance(workload, QGemm):
         return pack_panels(weights[None], config)
@@ -147,20 +148,18 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
     if isinstance(workload, (DepthwiseConv2d, QDepthwiseConv2d)):
         weights = weights.astype(np.float32, copy=False)
         return np.ascontiguousarray(weights[:, 0].transpose(1, 2, 0)).ravel()
-    lanes = _kernels.isa_lanes(config["isa"])
-    width = lanes * config["nv"]
     if _halved(config):
         matrix = weights if isinstance(workload, Gemm) else weights[:, :, 0, 0].T
-        return np.concatenate([_pack_panels(p, width, lanes) for p in _strassen_parts(matrix)])
+        return np.concatenate([_pack_panels(p, config) for p in _strassen_parts(matrix)])
     if isinstance(workload, Gemm):
-        return _pack_panels(weights, width, lanes)
+        return _pack_panels(weights, config)
     groups = getattr(workload, "groups", 1)
     w = weights.reshape(groups, -1, *weights.shape[1:])
     tile = winograd_tile(config)
     if tile:
         places = (place for g in w for place in _winograd_weights(g, tile))
-        return np.concatenate([_pack_panels(place, width, lanes) for place in places])
-    parts = [_pack_panels(g.transpose(2, 3, 1, 0).reshape(-1, g.shape[0]), width, lanes) for g in w]
+        return np.concatenate([_pack_panels(place, config) for place in places])
+    parts = [_pack_panels(g.transpose(2, 3, 1, 0).reshape(-1, g.shape[0]), config) for g in w]
     return np.concatenate(parts)
 
 
@@ -219,11 +218,16 @@ def _strassen_parts(w: np.ndarray) -> list[np.ndarray]:
     return [p.astype(np.float32) for p in (w11, t2, w21, w22 - w12, w21 - t2, w12 - w11, w22)]
 
 
-def _pack_panels(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
-    """A (k, n) matrix as panels of `width` columns, the last as narrow as whole vectors allow."""
+def _pack_panels(matrix: np.ndarray, config: Config) -> np.ndarray:
+    """A (k, n) matrix as panels of `nv` vectors, the last as narrow as whole vectors allow."""
+    lanes = _kernels.isa_lanes(config["isa"])
+    if config["isa"] in HALF_ISAS:
+        matrix, inner = half_rows(matrix, config["isa"])
+        lanes *= inner
+    width = lanes * config["nv"]
     k, n = matrix.shape
     full = n // width
-    packed = np.zeros(k * (-(-n // lanes) * lanes), np.float32)
+    packed = np.zeros(k * (-(-n // lanes) * lanes), matrix.dtype)
     body = packed[: full * width * k].reshape(full, k, width)
     body[...] = matrix[:, : full * width].reshape(k, full, width).transpose(1, 0, 2)
     rest = n - full * width
@@ -250,6 +254,7 @@ def kernel_name(workload: Workload, config: Config) -> str:
         return f"qconv2d_{workload.types}_{config['algo']}_{tile}_{isa}"
     if isinstance(workload, QGemm):
         return f"qgemm_{workload.types}_{tile}_{isa}"
+    kind = HALF_ISAS[isa][0] if isa in HALF_ISAS else "f32"
     if isinstance(workload, Conv2d):
-        return f"conv2d_f32_{config['algo']}_{tile}_{isa}"
-    return f"gemm_f32_{'strassen_' * config['strassen']}{tile}_{isa}"
+        return f"conv2d_{kind}_{config['algo']}_{tile}_{isa}"
+    return f"gemm_{kind}_{'strassen_' * config['strassen']}{tile}_{isa}"

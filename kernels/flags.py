@@ -15,6 +15,8 @@ ARM_ISAS = {
     "neon": NEON,
     "neonmull": NEON,
     "neondot": [*NEON, "-march=armv8.2-a+dotprod"],
+    "neonfp16": [*NEON, "-march=armv8.2-a+fp16"],
+    "neonbf16": [*NEON, "-march=armv8.2-a+bf16"],
     "neoni8mm": [*NEON, "-march=armv8.2-a+dotprod+i8mm"],
 }
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
@@ -25,6 +27,7 @@ X86_ISAS = {
     "avx512": AVX512,
     "avxvnni": [*AVX2, "-mavxvnni"],
     "avx512vnni": [*AVX512, "-mavx512vnni"],
+    "avx512bf16": [*AVX512, "-mavx512bf16"],
 }
 
 

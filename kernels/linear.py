@@ -18,7 +18,8 @@ from luthier.kernels.checks import (
     resolve_activation,
     window,
 )
-from luthier.kernels.spaces import check_config, default_config
+from luthier.kernels.cpu import native_target
+from luthier.kernels.spaces import allow, check_config, default_config
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["conv2d", "depthwise_conv2d", "gemm"]
@@ -34,6 +35,7 @@ def gemm(
     activation_params: Sequence[float] | None = None,
     config: Mapping[str, Any] | None = None,
     num_threads: int = 1,
+    precision: str = "fp32",
 ) -> np.ndarray:
     """Matrix product with a fused epilogue: ``activation(a @ w + bias + residual)``.
 
@@ -50,6 +52,9 @@ def gemm(
     config : mapping, optional
         A member of ``space("gemm", workload).configs``; the untuned choice if left out.
     num_threads : int
+    precision : str
+        ``"bf16"`` or ``"fp16"``: where this CPU has kernels for it, factors are rounded so, and
+        sums are float32 (in fp16, of blocks of a few products). Without effect on a `config`.
 
     Returns
     -------
@@ -90,7 +95,7 @@ def gemm(
     )
     shape = (*a.shape[:-1], w.shape[-1])
     weights = (lambda c: fields.pack_weights(workload, w, c)) if packed else (lambda c: w)
-    return _call(workload, {"a": a}, weights, bias, residual, shape, params, config)
+    return _call(workload, {"a": a}, weights, bias, residual, shape, params, config, precision)
 
 
 def conv2d(
@@ -108,6 +113,7 @@ def conv2d(
     layout: str = "NCHW",
     config: Mapping[str, Any] | None = None,
     num_threads: int = 1,
+    precision: str = "fp32",
 ) -> np.ndarray:
     """Two-dimensional convolution: ``activation(conv(x, w) + bias + residual)``.
 
@@ -121,7 +127,7 @@ def conv2d(
         Top, left, bottom, right.
     groups : int
     residual : ndarray of float32, the shape of the result, optional
-    activation, activation_params, config, num_threads
+    activation, activation_params, config, num_threads, precision
         As in `gemm`.
     layout : str
         Of x, residual and the result. Kernels work on NHWC; NCHW is converted on both sides.
@@ -171,7 +177,7 @@ def conv2d(
         activation=name,
         threads=num_threads,
     )
-    return _convolve(workload, x, w, bias, residual, params, layout, config)
+    return _convolve(workload, x, w, bias, residual, params, layout, config, precision)
 
 
 def depthwise_conv2d(
@@ -238,7 +244,7 @@ def depthwise_conv2d(
     return _convolve(workload, x, w, bias, residual, params, layout, config)
 
 
-def _convolve(workload, x, w, bias, residual, params, layout, config):
+def _convolve(workload, x, w, bias, residual, params, layout, config, precision="fp32"):
     if residual is not None:
         residual = feature_map("residual", residual, layout)
     shape = (workload.n, workload.oh, workload.ow, w.shape[0])
@@ -251,13 +257,20 @@ def _convolve(workload, x, w, bias, residual, params, layout, config):
         shape,
         params,
         config,
+        precision,
     )
     return y if layout == "NHWC" else np.ascontiguousarray(y.transpose(0, 3, 1, 2))
 
 
-def _call(workload: Workload, inputs, weights, bias, residual, shape, params, config) -> np.ndarray:
+def _call(
+    workload: Workload, inputs, weights, bias, residual, shape, params, config, precision
+) -> np.ndarray:
     check_threads(workload.threads)
-    config = default_config(workload) if config is None else check_config(workload, config)
+    target, max_error = allow(native_target(), precision, None)
+    if config is None:
+        config = default_config(workload, target, max_error)
+    else:
+        config = check_config(workload, config)
     if bias is not None:
         bias = float_array("bias", bias, (1,))
         if bias.shape != shape[-1:]:

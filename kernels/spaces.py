@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target
 from luthier.kernels.fields import ALGORITHMS, winograd_tile
+from luthier.kernels.halves import half_isas
 from luthier.kernels.precision import PRECISIONS
 from luthier.kernels.workload import (
     Chain,
@@ -28,12 +29,13 @@ from luthier.kernels.workload import (
     Quantised,
     Workload,
 )
-from luthier.limits import MAX_ERROR
+from luthier.limits import MAX_ERROR, PRECISION_ERRORS
 from luthier.target import Target
 
 __all__ = [
     "Space",
     "algorithm_defaults",
+    "allow",
     "check_config",
     "check_max_error",
     "default_config",
@@ -50,14 +52,19 @@ VERSION = "1"
 
 TILES: dict[str, dict[int, tuple[int, ...]]] = {
     "avx512": {1: (6, 10, 14), 2: (4, 6, 7, 8, 10, 12, 14), 3: (4, 6, 7, 8, 9), 4: (3, 4, 6)},
+    "avx512bf16": {1: (6, 10, 14), 2: (4, 6, 7, 8, 10, 12, 14), 3: (4, 6, 7, 8, 9), 4: (3, 4, 6)},
     "avx2": {1: (6, 8, 12), 2: (2, 3, 4, 5, 6), 3: (2, 3, 4)},
     "neon": {1: (4, 8, 12), 2: (4, 6, 8, 10, 12), 3: (4, 6, 7, 8), 4: (4, 5, 6)},
+    "neonfp16": {1: (4, 8), 2: (4, 6, 8), 3: (4, 6, 7), 4: (4, 5)},
+    "neonbf16": {1: (4, 8, 12), 2: (4, 8, 10, 12), 3: (4, 6, 8)},
     "scalar": {1: (4, 6), 2: (2, 4, 6)},
 }
 """Register tiles offered: vectors of columns -> rows. `gemm.variants.h` lists what exists."""
 
 UNROLLED = ((1, 0), (4, 0), (4, 512))
-LOOPS = {"avx512": UNROLLED, "avx2": UNROLLED, "scalar": ((1, 0),)}
+LOOPS: dict[str, tuple[tuple[int, int], ...]]
+LOOPS = {"avx512": UNROLLED, "avx512bf16": UNROLLED, "avx2": UNROLLED}
+LOOPS |= dict.fromkeys(("scalar", "neonfp16", "neonbf16"), ((1, 0),))
 LOOPS["neon"] = ((1, 0), (1, 512), (2, 0), (2, 256), (3, 0), (3, 256))
 """How kernels may go through k: `ku` and `prefetch`. On NEON, 2 and 3 are `HALVES`."""
 
@@ -74,6 +81,9 @@ counts it; other algorithms err by up to 2e-6."""
 
 STRASSEN_ERROR = 3e-6
 """The same of `strassen`."""
+
+HALF_ERRORS = {"avx512bf16": 2e-3, "neonbf16": 2e-3, "neonfp16": 5e-4}
+"""The same of products of 16 bits, by instruction set."""
 
 PAGE = 4096
 
@@ -181,7 +191,8 @@ def is_legal(config: Mapping, workload: Workload, target: Target | None = None) 
     conv = isinstance(w, Conv2d)
     columns = w.k // w.groups if conv else w.n
     plain = not conv and not w.packed
-    base = next((b for b in _tiled(columns, target, plain) if b.items() <= config.items()), None)
+    tiled = _tiled(columns, target, plain, math.inf)
+    base = next((b for b in tiled if b.items() <= config.items()), None)
     if base is None:
         return False
     if not conv:
@@ -226,7 +237,9 @@ def algorithm_defaults(workload: Workload, target: Target) -> dict[str, Config]:
 
 def usual_error(config: Mapping) -> float:
     """What the algorithm of a config adds to the rounding of float32 sums, as a share of the
-    output's range; 0 for those that just sum."""
+    output's range; 0 for those that just sum in float32."""
+    if config.get("isa") in HALF_ERRORS:
+        return HALF_ERRORS[config["isa"]]
     if config.get("strassen") or config.get("algo") == "strassen":
         return STRASSEN_ERROR
     return WINOGRAD_ERRORS.get(config.get("algo", ""), 0.0)
@@ -255,6 +268,23 @@ def check_max_error(max_error: float) -> float:
     return max_error
 
 
+def allow(target: Target, precision: str, max_error: float | None) -> tuple[Target, float]:
+    """What a user allows: the target with `precision`, and the bound on the error of a layer.
+
+    Without `max_error` the bound is that of the precision, `luthier.limits.PRECISION_ERRORS`.
+
+    Raises
+    ------
+    ArgumentError
+        The precision is unknown, or `max_error` is no bound.
+    """
+    if precision not in PRECISION_ERRORS:
+        known = ", ".join(PRECISION_ERRORS)
+        raise ArgumentError(f"unknown precision {precision!r}, choose from: {known}")
+    bound = PRECISION_ERRORS[precision] if max_error is None else check_max_error(max_error)
+    return replace(target, precision=precision), bound
+
+
 def check_config(workload: Workload, config: Mapping) -> Config:
     """`config` as a dict, if this CPU has the kernel that it names.
 
@@ -270,6 +300,8 @@ def check_config(workload: Workload, config: Mapping) -> Config:
         raise ArgumentError(f"config: expected the knobs {names}, got {list(config)}")
     quantised = isinstance(workload, Quantised)
     isas = _kernels.cpu_int8_isas() if quantised else _kernels.cpu_isas()
+    if isinstance(workload, (Gemm, Conv2d)):
+        isas += _kernels.cpu_half_isas()
     for name, value in config.items():
         legal = {"isa": isas, "algo": ALGORITHMS, "precision": PRECISIONS}.get(name)
         if legal is not None and value not in legal:
@@ -307,22 +339,22 @@ def _candidates(workload: Any, target: Target, max_error: float) -> Iterator[Con
         yield from quant_spaces.candidates(workload, target)
     elif isinstance(workload, Conv2d):
         for algo in _algorithms(workload, max_error):
-            for base in _tiled(workload.k // workload.groups, target):
+            for base in _tiled(workload.k // workload.groups, target, False, max_error):
                 yield from _conv_blocks(workload, target, algo, base)
     else:
-        for base in _tiled(workload.n, target, not workload.packed):
+        for base in _tiled(workload.n, target, not workload.packed, max_error):
             yield from _gemm_blocks(workload, target, base, max_error)
 
 
-def _tiled(columns: int, target: Target, plain: bool = False) -> Iterator[Config]:
+def _tiled(columns: int, target: Target, plain: bool, max_error: float) -> Iterator[Config]:
     """Instruction sets, register tiles and unrolls that are not wider than the columns need."""
-    for isa in _isas(target):
+    for isa in (*_halves_within(target, max_error), *_isas(target)):
         lanes = _kernels.isa_lanes(isa)
         vectors = -(-columns // lanes)
         for nv, rows in TILES[isa].items():
             if nv > vectors:
                 continue
-            in_place = [(ku, 0) for ku in IN_PLACE if plain]
+            in_place = [(ku, 0) for ku in IN_PLACE if plain and isa not in HALF_ERRORS]
             for mr, (ku, prefetch) in itertools.product(rows, (*in_place, *LOOPS[isa])):
                 if _offers(target, isa, mr, nv, ku):
                     yield {"isa": isa, "mr": mr, "nv": nv, "ku": ku, "prefetch": prefetch}
@@ -334,6 +366,20 @@ def _offers(target: Target, isa: str, mr: int, nv: int, ku: int) -> bool:
     if isa != "neon" or ku not in HALVES:
         return True
     return mr >= 4 and nv > 1 and mr * nv + (mr + 1) // 2 + nv < 32 and (target.in_order or ku == 2)
+
+
+def _halves_within(target: Target, max_error: float) -> tuple[str, ...]:
+    """Instruction sets of products of 16 bits that usually err by no more than `max_error`."""
+    return tuple(isa for isa in half_isas(target) if HALF_ERRORS[isa] <= max_error)
+
+
+def _multiplies(isa: str, w: Conv2d, algo: str) -> bool:
+    """Whether products of an algorithm can be those of an instruction set."""
+    form = _kernels.half_format(isa)
+    if form is None:
+        return True
+    # Direct: taps are whole groups of k.
+    return algo in ("pointwise", "im2col") or (algo == "direct" and w.c // w.groups % form[2] == 0)
 
 
 def _algorithms(w: Conv2d | QConv2d, max_error: float) -> tuple[str, ...]:
@@ -378,8 +424,9 @@ def _l2(target: Target) -> int:
 
 def _gemm_blocks(w: Gemm, target: Target, base: Config, max_error: float) -> Iterator[Config]:
     width = base["nv"] * _kernels.isa_lanes(base["isa"])
+    half = base["isa"] in HALF_ERRORS
     common = {"pack_a": 0, "strassen": 0}
-    if w.packed and _halves(w.k, w.n, max_error):
+    if w.packed and not half and _halves(w.k, w.n, max_error):
         for threads in dict.fromkeys((1, w.threads)):
             for mc in _strassen_rows(w.m, threads):
                 blocks = {"mc": mc, "nc": w.n, "kc": w.k, **common, "strassen": 1}
@@ -389,7 +436,7 @@ def _gemm_blocks(w: Gemm, target: Target, base: Config, max_error: float) -> Ite
             fit = [b for b in (48, 192) if base["ku"] and b < w.m and b * kc * 4 <= _l2(target)]
             for mc in [*fit, max(1, w.m)]:
                 for nc in _upto(tuple(b for b in (128, 512) if width <= b), w.n):
-                    for pack_a in (0, 1) if base["ku"] else (0,):
+                    for pack_a in (1,) if half else (0, 1) if base["ku"] else (0,):
                         if threads > 1 and -(-w.m // mc) * -(-w.n // nc) * w.batch < 2:
                             continue
                         blocks = {"mc": mc, "nc": nc, "kc": kc, **common, "pack_a": pack_a}
@@ -397,6 +444,8 @@ def _gemm_blocks(w: Gemm, target: Target, base: Config, max_error: float) -> Ite
 
 
 def _conv_blocks(w: Conv2d, target: Target, algo: str, base: Config) -> Iterator[Config]:
+    if not _multiplies(base["isa"], w, algo):
+        return
     if algo in WINOGRAD_ERRORS:
         yield from _winograd_blocks(w, algo, base)
         return
@@ -460,8 +509,8 @@ def _analytic(w: Any, target: Target, max_error: float) -> Iterator[Config]:
     conv = isinstance(w, Conv2d)
     columns = w.k // w.groups if conv else w.n
     threads = w.threads if w.flops > 400_000 else 1
-    for isa in reversed(_isas(target)):
-        lanes = _kernels.isa_lanes(isa)
+    for isa in (*reversed(_isas(target)), *_halves_within(target, max_error)):
+        lanes, half = _kernels.isa_lanes(isa), isa in HALF_ERRORS
         for nv, rows in TILES[isa].items():
             if nv > max(1, -(-columns // lanes)):
                 continue
@@ -470,17 +519,17 @@ def _analytic(w: Any, target: Target, max_error: float) -> Iterator[Config]:
                 base = {"isa": isa, "mr": mr, "nv": nv, "ku": 2 if halves else 1, "prefetch": 0}
                 if conv:
                     for algo in _algorithms(w, max_error):
-                        if algo == "strassen":
-                            continue  # too close a call without measuring
+                        if algo == "strassen" or not _multiplies(isa, w, algo):
+                            continue  # the former is too close a call without measuring
                         blocks = _analytic_conv_blocks(w, target, algo, base, threads)
                         yield {"algo": algo, **base, **blocks, "threads": threads}
                 else:
                     mc, split_n = _default_rows(w.m, w.k, mr, _l2(target), threads, w.batch)
                     nc = _split_columns(columns, nv * lanes, threads) if split_n else columns
-                    blocks = {"mc": mc, "nc": max(1, nc), "kc": max(1, w.k), "pack_a": 0}
+                    blocks = {"mc": mc, "nc": max(1, nc), "kc": max(1, w.k), "pack_a": int(half)}
                     rest = {"strassen": 0, "split_n": split_n, "threads": threads}
                     yield {**base, **blocks, **rest}
-                    if not w.packed:
+                    if not w.packed and not half:
                         if 4 * w.n > PAGE and w.m <= 8:
                             blocks["kc"] = min(16, blocks["kc"])  # few pages at a time
                         yield {**base, "ku": 0, **blocks, **rest}
@@ -572,6 +621,11 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
             extra += w.groups * rows * k / lanes * (1.5 if w.c // w.groups >= lanes else 3)
         elif direct and any(w.pads):
             extra += 2.0 * w.n * w.h * w.w * w.c / lanes
+    form, size, steps = _kernels.half_format(config["isa"]), 4, k
+    if form:
+        size, steps, stride = 2, -(-k // form[1]), 0
+        if config.get("algo") != "im2col":  # which has to copy its rows in any case
+            extra += lines * rows * k / 16
     tiles = -(-rows // mr)
     low, more = divmod(rows, tiles) if tiles else (0, 0)
     total = 0.0
@@ -586,10 +640,10 @@ def _cycles(w: Any, config: Config, target: Target) -> float:
             segments = 1
             if isinstance(w, Conv2d) and config["algo"] == "direct":
                 segments = w.r * (1 if w.groups == 1 and w.dilations[1] == 1 else w.s)
-            total += panels * count * (step * k + 4 * segments + height * vectors + 10)
+            total += panels * count * (step * steps + 4 * segments + height * vectors + 10)
     total = lines * total + extra
     # All threads together read some 8 bytes of weights a cycle, about half of it meanwhile.
-    reading = w.threads * weights * 4 / 8
+    reading = w.threads * weights * size / 8
     return max(total, reading) + min(total, reading) / 2
 
 
@@ -607,6 +661,8 @@ def _step(height: int, vectors: int, rate: float, ku: int, in_order: bool) -> fl
 def _fma_rate(target: Target, isa: str) -> int:
     """Vector multiply-adds a cycle. Zen 4 (family 25) runs 512-bit operations in two passes (AMD,
     Software Optimization Guide for the Zen 4 Microarchitecture, 2023)."""
+    if isa == "avx512bf16":
+        return 1
     halved = isa == "avx512" and target.core.startswith("amd-25")
     return target.fmas or (1 if halved else 2)
 

@@ -129,7 +129,9 @@ def tune(
         searcher, notice = RandomSearch, ""
     database.check_writable()
     own = measurer is None
-    measurer = measurer or LocalMeasurer(chosen.effort, space=partial(space, max_error=max_error))
+    measurer = measurer or LocalMeasurer(
+        chosen.effort, space=partial(space, target=target, max_error=max_error)
+    )
     try:
         with database.tuning_lock():
             if level == ESTIMATED:

@@ -16,10 +16,15 @@ __all__ = ["device_of", "kernels_hash"]
 
 
 def device_of(target: Any) -> Device:
-    """The device of a `luthier.target.Target`; a `Device` is returned as it is."""
+    """The device of a `luthier.target.Target`; a `Device` is returned as it is.
+
+    Each precision that users may allow counts as a device of its own, so that no record made with
+    one is used with another.
+    """
     if isinstance(target, Device):
         return target
-    return Device(fingerprint=target.fingerprint, core=target.core, isa=target.isa)
+    reduced = "" if target.precision == "fp32" else f"+{target.precision}"
+    return Device(target.fingerprint, target.core, target.isa + reduced)
 
 
 @functools.cache

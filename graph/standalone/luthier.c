@@ -28,8 +28,8 @@ const char *luthier_message(void) { return message; }
 
 static lt_host this_host(void) {
   lt_host host = {.ops = lt_op_table, .op_count = lt_op_count, .reach = lt_op_reach, .kernels = LT_SOURCES};
-  for (int64_t isa = 0; isa < LT_INT8_ISA_COUNT; isa++)
-    if (lt_int8_isa_available(isa)) host.isas |= (int64_t)1 << isa;
+  for (int64_t isa = 0; isa < LT_ISA_ALL; isa++)
+    if (lt_int8_isa_available(isa) || lt_half_isa_available(isa)) host.isas |= (int64_t)1 << isa;
   return host;
 }
 

@@ -7,6 +7,7 @@
 #include "cpu/cpu.h"
 #include "cpu/num.h"
 #include "cpu/split.h"
+#include "gemm/half.h"
 #include "keep.h"
 #include "quant/nbits.h"
 #include "quant/qdwconv.h"
@@ -79,9 +80,11 @@ static int64_t type_size(finding *f, int64_t type) {
   return f->bad ? 0 : sizes[type];
 }
 
-/* Floats of a packed (k, n) matrix. */
+/* Floats, or words of halves, of a packed (k, n) matrix. */
 static int64_t packed(finding *f, int64_t isa, int64_t k, int64_t n) {
   const int64_t lanes = lt_isa_lanes(isa);
+  const lt_half *half = lt_half_of(isa);
+  if (half) k = COUNT(pieces(f, k, half->group), half->group / 2);
   return COUNT(k, lanes, pieces(f, n, lanes));
 }
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from luthier import limits
 from luthier.errors import ArgumentError, UnsupportedError
 from luthier.feeds import random_feeds
 from luthier.graph import lower
 from luthier.graph.bundle import Entry, write_bundle
 from luthier.graph.lowering.context import Choose
 from luthier.kernels.cpu import native_target
-from luthier.kernels.spaces import check_max_error
+from luthier.kernels.spaces import allow
 from luthier.kernels.workload import Chain, Workload
 from luthier.model import Model
 from luthier.session import config_chooser, default_threads, open_records
@@ -32,7 +31,8 @@ def export(
     shapes: Mapping[str, Sequence[int]] | None = None,
     num_threads: int | None = None,
     records: str | os.PathLike[str] | None = "default",
-    max_error: float = limits.MAX_ERROR,
+    max_error: float | None = None,
+    precision: str = "fp32",
 ) -> list[Entry]:
     """Write the plans of a model for one or several CPUs into one file.
 
@@ -52,8 +52,8 @@ def export(
         Threads of a run. By default as a session has here, and as many as a profile has cores.
     records : path or None
         Tuning records, as `InferenceSession` takes them.
-    max_error : float
-        As `InferenceSession` takes it.
+    max_error, precision
+        As `InferenceSession` takes them.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def export(
     --------
     >>> luthier.export("model.onnx", "model.luthier", targets=["raspberry-pi-4"])  # doctest: +SKIP
     """
-    check_max_error(max_error)
+    allow(native_target(), precision, max_error)
     model = model if isinstance(model, Model) else Model(model)
     wanted = [_target(t) for t in targets]
     if not wanted:
@@ -89,16 +89,17 @@ def export(
     for target in sorted(wanted, key=lambda t: -len((*t.isas, *t.features))):
         native = target == native_target()
         threads = num_threads or (default_threads() if native else target.cores)
+        allowed, bound_error = allow(target, precision, max_error)
         choose = config_chooser(
             database,
-            target,
+            allowed,
             model=model.digest,
             shapes=bound,
             threads=threads,
-            max_error=max_error,
+            max_error=bound_error,
         )
         plan = lower(
-            graph, _apart(choose), threads, packed=packed, max_error=max_error, target=target
+            graph, _apart(choose), threads, packed=packed, max_error=bound_error, target=allowed
         )
         entries.append(Entry(target, threads, plan))
     write_bundle(path, model.name, graph.inputs, graph.outputs, entries)

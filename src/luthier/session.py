@@ -20,8 +20,7 @@ from luthier.graph.bundle import is_bundle
 from luthier.graph.lowering.lower import BACKENDS
 from luthier.kernels import _kernels
 from luthier.kernels.cpu import native_target, usable_cores
-from luthier.kernels.spaces import check_max_error, default_config
-from luthier.limits import MAX_ERROR
+from luthier.kernels.spaces import allow, default_config
 
 if TYPE_CHECKING:
     from luthier.graph import Plan
@@ -93,9 +92,13 @@ class InferenceSession:
         Any of ``"native"`` and ``"reference"``, in the order in which they are tried.
     target : Target, optional
         Choose configs as for this target, of the same architecture. By default this machine.
-    max_error : float
+    max_error : float, optional
         Largest error that the algorithm of a layer may add, as a share of its output's range.
-        Winograd convolutions are used where they stay below it; 0 rules them out.
+        Winograd convolutions are used where they stay below it; 0 rules them out. By default that
+        of the precision, `luthier.limits.PRECISION_ERRORS`.
+    precision : str
+        ``"fp16"`` or ``"bf16"`` lets matrix products and convolutions round their factors so where
+        the CPU has kernels for it; they still sum, read and write float32. See docs/precision.md.
 
     Raises
     ------
@@ -120,7 +123,8 @@ class InferenceSession:
         records: str | os.PathLike[str] | None = "default",
         backends: Sequence[str] = BACKENDS,
         target: Target | None = None,
-        max_error: float = MAX_ERROR,
+        max_error: float | None = None,
+        precision: str = "fp32",
     ) -> None:
         if num_threads is not None and num_threads < 1:
             raise ArgumentError(f"num_threads must be positive, got {num_threads}")
@@ -144,8 +148,7 @@ class InferenceSession:
             if "native" not in backends:
                 raise ArgumentError(f"{self.model.path}: exported for the native backend alone")
         self.backends = tuple(backends)
-        self.target = target or native_target()
-        self.max_error = check_max_error(max_error)
+        self.target, self.max_error = allow(target or native_target(), precision, max_error)
         if self.target.arch != native_target().arch:
             raise ArgumentError(
                 f"target {self.target.name} is {self.target.arch}, this machine is"

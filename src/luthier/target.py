@@ -65,6 +65,9 @@ class Target:
         Vector multiply-adds that the fastest cores do in a cycle; 0 if unknown.
     in_order : bool
         The fastest cores issue instructions in order, so that kernels should be written for it.
+    precision : str
+        Of the factors of products of float32, no property of the CPU but what a user allows:
+        ``"fp32"``, or ``"fp16"`` or ``"bf16"`` where the CPU has kernels for them.
 
     Examples
     --------
@@ -85,6 +88,7 @@ class Target:
     l3_cores: int = 0
     fmas: int = 0
     in_order: bool = False
+    precision: str = "fp32"
 
     @property
     def core(self) -> str:
@@ -116,7 +120,9 @@ class Target:
             f"{level}={getattr(self, level)}/{getattr(self, level + '_cores')}"
             for level in ("l1d", "l2", "l3")
         )
-        parts = (self.arch, "+".join(map(str, self.clusters)), self.isa, *self.features, *caches)
+        parts = [self.arch, "+".join(map(str, self.clusters)), self.isa, *self.features, *caches]
+        if self.precision != "fp32":
+            parts.append(f"precision={self.precision}")
         return " ".join(parts)
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from luthier.errors import ArgumentError
 from luthier.feeds import example_feeds
 from luthier.graph import lower
 from luthier.kernels.cpu import native_target
-from luthier.limits import MAX_ERROR
+from luthier.kernels.spaces import allow
 from luthier.model import Model
 from luthier.session import default_threads
 
@@ -96,7 +96,8 @@ def tune(
     budget: float | None = None,
     seed: int = 0,
     progress: tuner.Progress | None = None,
-    max_error: float = MAX_ERROR,
+    max_error: float | None = None,
+    precision: str = "fp32",
     on_tasks: Callable[[list[tuner.Task]], None] | None = None,
 ) -> Outcome:
     """Tune the kernels of a model, and keep what makes it faster.
@@ -123,8 +124,11 @@ def tune(
         ``"local"`` is that as well if the target is another CPU than this one.
     records : path, optional
         By default the user's own file of records.
-    level, budget, seed, progress, max_error
-        As for `luthier.tuner.tune`. A session uses what is found if its own `max_error` allows.
+    level, budget, seed, progress
+        As for `luthier.tuner.tune`.
+    max_error, precision
+        As for `luthier.InferenceSession`. A session of the same precision uses what is found if
+        its own `max_error` allows.
     on_tasks : callable, optional
         Is told the tasks before the search starts.
 
@@ -143,6 +147,7 @@ def tune(
     >>> outcome.comparison.ratio                                # doctest: +SKIP
     0.83
     """
+    _, max_error = allow(native_target(), precision, max_error)
     model = model if isinstance(model, Model) else Model(model)
     feeds = example_feeds(model, shapes, seed)
     if device == NOWHERE or (device == "local" and not _is_here(target)):
@@ -158,7 +163,9 @@ def tune(
             effort = CHECK_EFFORT if device == EMULATOR else tuner.LEVELS[level].effort
             measurer = stack.enter_context(_connected(device, target, effort, progress, max_error))
         here = measurer.target if measurer else native_target()
-        target = _agreed(target, here, device)
+        target = replace(_agreed(target, here, device), precision=precision)
+        if measurer:
+            measurer.target = target
         threads = num_threads or _threads(target, device)
         if device == EMULATOR:
             records = Path(stack.enter_context(tempfile.TemporaryDirectory()), "records.jsonl")
@@ -195,7 +202,7 @@ def tune(
     def build(configs: Mapping[str, tuner.Config]) -> _Built:
         choose = tuner.chooser(database, target, only=configs, max_error=max_error)
         graph = model.specialise(feeds)
-        plan = lower(graph, choose, threads, packed=packed, max_error=max_error)
+        plan = lower(graph, choose, threads, packed=packed, max_error=max_error, target=target)
         return _Built(plan, arrays)
 
     seconds = min(VERIFY_SECONDS, (budget or tuner.LEVELS[level].budget) / 10)

@@ -9,7 +9,7 @@ from guard import guarded
 from luthier.errors import KernelError
 from luthier.kernels import _kernels, fields, isas
 from luthier.kernels.cpu import native_target
-from luthier.kernels.spaces import space
+from luthier.kernels.spaces import allow, space
 from luthier.kernels.workload import (
     Conv2d,
     DepthwiseConv2d,
@@ -110,7 +110,12 @@ def test_calls_stay_inside(op: str, numbers: dict) -> None:
 def test_packed_weights_are_all_that_is_read(workload: Workload, target: str) -> None:
     """On other architectures their size alone is compared."""
     here = target == "native"
-    configs = space(workload.op, workload, native_target() if here else profile(target)).configs
+    cpu = native_target() if here else profile(target)
+    configs = [
+        config
+        for precision in ("fp32", "bf16", "fp16")
+        for config in space(workload.op, workload, *allow(cpu, precision, None)).configs
+    ]
     kinds = {
         (c["isa"], c.get("algo"), c.get("nv"), c.get("strassen"), c.get("special")): c
         for c in configs

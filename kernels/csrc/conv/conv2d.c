@@ -16,12 +16,15 @@ typedef struct {
   const lt_conv2d_args *c;
   lt_rhs rhs;
   int64_t icg, ocg;               /* channels per group */
+  int64_t kc;                     /* as rhs.k, in floats or words of halves */
+  int64_t icw;                    /* direct: channels of a group in these */
   int64_t pixels;                 /* rows of one block: mc output pixels, or mc rows of the image (direct) */
   int64_t m_blocks, n_blocks, nc; /* of one group */
   int64_t threads;
-  int64_t ld_rows; /* im2col: distance between packed rows */
-  int64_t room;    /* im2col, strassen: floats of scratch for each thread */
+  int64_t ld_rows; /* im2col, and pointwise of halves: distance between packed rows */
+  int64_t room;    /* these, and strassen: floats of scratch for each thread */
   int64_t pad_iw;  /* direct: width of the padded copy, 0 if the input is read in place */
+  int64_t size;    /* bytes of an element of copies: of a float or a half */
 } conv_job;
 
 static int needs_padding(const lt_conv2d_args *c) {
@@ -66,6 +69,16 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
   job->icg = job->rhs.k;
   job->ocg = job->rhs.n;
   job->rhs.k *= c->kh * c->kw;
+  job->kc = c->kc;
+  job->icw = job->icg;
+  job->size = sizeof(float);
+  const lt_half *half = job->rhs.half;
+  if (half) {
+    job->kc = lt_half_words(half, min64(c->kc, job->rhs.k));
+    job->rhs.k = lt_half_words(half, job->rhs.k);
+    job->icw = job->icg / 2;
+    job->size = sizeof(uint16_t);
+  }
   job->nc = round_up(min64(c->nc, job->ocg), c->nv * job->rhs.lanes);
   job->n_blocks = ceil_div(job->ocg, job->nc);
   job->threads = min64(c->threads, LT_MAX_THREADS);
@@ -77,6 +90,11 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
         return LT_BAD_ARGUMENT;
       job->pixels = min64(c->mc, max64(1, c->n * c->oh * c->ow));
       job->m_blocks = ceil_div(c->n * c->oh * c->ow, job->pixels);
+      if (half) {
+        job->ld_rows = odd_lines(job->rhs.k);
+        job->room = job->pixels * job->ld_rows;
+        return c->algo == LT_CONV_POINTWISE && LT_FITS(job->pixels, job->ld_rows) ? LT_OK : LT_BAD_ARGUMENT;
+      }
       if (c->algo == LT_CONV_POINTWISE) return LT_OK;
       job->room = lt_strassen_floats(&job->rhs, job->pixels);
       return c->groups == 1 && c->nc >= c->oc && c->kc >= c->ic && lt_strassen_fits(&job->rhs) ? LT_OK
@@ -88,10 +106,10 @@ static int conv_plan(const lt_conv2d_args *c, conv_job *job) {
       job->room = job->pixels * job->ld_rows;
       return LT_FITS(job->pixels, job->ld_rows) ? LT_OK : LT_BAD_ARGUMENT;
     case LT_CONV_DIRECT:
-      if (c->kh * c->kw > MAX_TAPS) return LT_BAD_ARGUMENT;
+      if (c->kh * c->kw > MAX_TAPS || (half && job->icg % half->group)) return LT_BAD_ARGUMENT;
       job->pixels = min64(c->mc, c->oh);
       job->m_blocks = c->n * ceil_div(c->oh, job->pixels);
-      if (needs_padding(c)) job->pad_iw = max64((c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1, c->pl + c->iw);
+      if (half || needs_padding(c)) job->pad_iw = max64((c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1, c->pl + c->iw);
       return LT_FITS(max64(1, c->n), c->ih, job->pad_iw, c->ic) ? LT_OK : LT_BAD_ARGUMENT;
     default: return LT_BAD_ARGUMENT;
   }
@@ -102,40 +120,51 @@ int64_t lt_conv2d_work(const void *args) {
   if (is_winograd(c)) return lt_winograd_work(c);
   conv_job job;
   if (conv_plan(c, &job)) return 0;
-  return (job.room * job.threads + job.pad_iw * c->n * c->ih * c->ic) * (int64_t)sizeof(float);
+  return job.room * job.threads * (int64_t)sizeof(float) + job.pad_iw * c->n * c->ih * c->ic * job.size;
+}
+
+/* Copy `count` channels, as halves if the products are of these. */
+static void copy_run(const conv_job *job, char *dst, const float *src, int64_t count) {
+  if (job->rhs.half) {
+    lt_half_copy(job->rhs.isa, (uint16_t *)dst, src, count);
+  } else {
+    memcpy(dst, src, (size_t)count * sizeof *src);
+  }
 }
 
 /* The K values of output pixel (oy, ox) of image x, as one packed row; zeros where the window is outside. */
-static void pack_row(const conv_job *job, const float *x, int64_t oy, int64_t ox, float *row) {
+static void pack_row(const conv_job *job, const float *x, int64_t oy, int64_t ox, char *row) {
   const lt_conv2d_args *c = job->c;
-  const int64_t icg = job->icg, run = c->kw * icg;
+  const int64_t icg = job->icg, tap = icg * job->size, run = c->kw * tap;
+  const char *end = row + job->rhs.k * (int64_t)sizeof(float);
   const int64_t ix0 = ox * c->sw - c->pl;
   const int joined = c->dw == 1 && icg == c->ldx; /* neighbouring taps are neighbours in memory */
   for (int64_t ky = 0; ky < c->kh; ky++, row += run) {
     const int64_t iy = oy * c->sh - c->pt + ky * c->dh;
     if (iy < 0 || iy >= c->ih) {
-      memset(row, 0, (size_t)run * sizeof *row);
+      memset(row, 0, (size_t)run);
       continue;
     }
     const float *line = x + iy * c->iw * c->ldx;
     if (joined) {
       const int64_t from = max64(0, -ix0), to = max64(from, min64(c->kw, c->iw - ix0));
-      memset(row, 0, (size_t)(min64(from, c->kw) * icg) * sizeof *row);
+      memset(row, 0, (size_t)(min64(from, c->kw) * tap));
       if (from < c->kw) {
-        memcpy(row + from * icg, line + (ix0 + from) * icg, (size_t)((to - from) * icg) * sizeof *row);
-        memset(row + to * icg, 0, (size_t)((c->kw - to) * icg) * sizeof *row);
+        copy_run(job, row + from * tap, line + (ix0 + from) * icg, (to - from) * icg);
+        memset(row + to * tap, 0, (size_t)((c->kw - to) * tap));
       }
       continue;
     }
     for (int64_t kx = 0; kx < c->kw; kx++) {
       const int64_t ix = ix0 + kx * c->dw;
       if (ix < 0 || ix >= c->iw) {
-        memset(row + kx * icg, 0, (size_t)icg * sizeof *row);
+        memset(row + kx * tap, 0, (size_t)tap);
       } else {
-        memcpy(row + kx * icg, line + ix * c->ldx, (size_t)icg * sizeof *row);
+        copy_run(job, row + kx * tap, line + ix * c->ldx, icg);
       }
     }
   }
+  memset(row, 0, (size_t)(end - row));
 }
 
 static const float *group_weights(const conv_job *job, int64_t group) {
@@ -154,9 +183,9 @@ static void set_output(const conv_job *job, int64_t group, int64_t pixel, lt_row
 /* A product of rows with K as one run, in blocks of kc. */
 static void run_rows(const conv_job *job, const lt_rhs *rhs, lt_rows *rows, int64_t n0, int64_t n1) {
   const float *a = rows->a;
-  for (int64_t k0 = 0; k0 < rhs->k; k0 += job->c->kc) {
+  for (int64_t k0 = 0; k0 < rhs->k; k0 += job->kc) {
     rows->a = a + k0;
-    lt_gemm_block(rhs, rows, n0, n1, k0, min64(job->c->kc, rhs->k - k0));
+    lt_gemm_block(rhs, rows, n0, n1, k0, min64(job->kc, rhs->k - k0));
   }
 }
 
@@ -167,6 +196,13 @@ static void pointwise_block(const conv_job *job, const lt_rhs *rhs, int64_t grou
   lt_rows rows = {.lda = c->ldx, .rows = min64(job->pixels, c->n * c->oh * c->ow - p0)};
   rows.a = (const float *)c->x + p0 * c->ldx + group * job->icg;
   set_output(job, group, p0, &rows);
+  if (rhs->half) {
+    float *room = (float *)c->work + thread * job->room;
+    for (int64_t i = 0; i < rows.rows; i++)
+      lt_half_row(rhs->isa, room + i * job->ld_rows, rhs->k, rows.a + i * c->ldx, job->icg);
+    rows.a = room;
+    rows.lda = job->ld_rows;
+  }
   if (c->algo == LT_CONV_STRASSEN) {
     lt_strassen_block(rhs, &rows, (float *)c->work + thread * job->room);
   } else {
@@ -181,7 +217,8 @@ static void im2col_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
   const int64_t p0 = block % per_image * job->pixels, count = min64(job->pixels, c->oh * c->ow - p0);
   const float *x = (const float *)c->x + image * c->ih * c->iw * c->ldx + group * job->icg;
   float *room = (float *)c->work + thread * job->room;
-  for (int64_t i = 0; i < count; i++) pack_row(job, x, (p0 + i) / c->ow, (p0 + i) % c->ow, room + i * job->ld_rows);
+  for (int64_t i = 0; i < count; i++)
+    pack_row(job, x, (p0 + i) / c->ow, (p0 + i) % c->ow, (char *)(room + i * job->ld_rows));
   lt_rows rows = {.a = room, .lda = job->ld_rows, .rows = count};
   set_output(job, group, image * c->oh * c->ow + p0, &rows);
   run_rows(job, rhs, &rows, n0, n1);
@@ -194,9 +231,9 @@ static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
   const lt_conv2d_args *c = job->c;
   const int64_t per_image = ceil_div(c->oh, job->pixels), image = block / per_image;
   const int64_t y0 = block % per_image * job->pixels, y1 = min64(c->oh, y0 + job->pixels);
-  const int64_t ldx = job->pad_iw ? c->ic : c->ldx, iw = job->pad_iw ? job->pad_iw : c->iw;
+  const int64_t ldx = job->pad_iw ? c->groups * job->icw : c->ldx, iw = job->pad_iw ? job->pad_iw : c->iw;
   const float *x = job->pad_iw ? c->work : c->x;
-  const int64_t joined = c->dw == 1 && job->icg == ldx ? c->kw : 1; /* taps in one segment */
+  const int64_t joined = c->dw == 1 && job->icw == ldx ? c->kw : 1; /* taps in one segment */
   for (int64_t oy = y0; oy < y1; oy++) {
     int64_t seg[MAX_TAPS], taps = 0;
     const int64_t top = oy * c->sh - c->pt;
@@ -205,14 +242,14 @@ static void direct_block(const conv_job *job, const lt_rhs *rhs, int64_t group, 
     for (int64_t ky = first; ky < end; ky++)
       for (int64_t kx = 0; kx < c->kw; kx += joined)
         seg[taps++] = (((image * c->ih + top + ky * c->dh) * iw) + kx * c->dw) * ldx;
-    lt_rows rows = {.a = x + group * job->icg,
+    lt_rows rows = {.a = x + group * job->icw,
                     .lda = c->sw * ldx,
                     .seg = seg,
                     .nseg = taps,
-                    .kseg = joined * job->icg,
+                    .kseg = joined * job->icw,
                     .rows = c->ow};
     set_output(job, group, (image * c->oh + oy) * c->ow, &rows);
-    lt_gemm_block(rhs, &rows, n0, n1, first * c->kw * job->icg, 0);
+    lt_gemm_block(rhs, &rows, n0, n1, first * c->kw * job->icw, 0);
   }
 }
 
@@ -241,15 +278,16 @@ static void pad_task(void *context, int64_t line, int thread) {
   const lt_conv2d_args *c = job->c;
   const int64_t ic = c->ic, right = job->pad_iw - c->pl - c->iw;
   const float *src = (const float *)c->x + line * c->iw * c->ldx;
-  float *dst = (float *)c->work + line * job->pad_iw * ic;
-  memset(dst, 0, (size_t)(c->pl * ic) * sizeof *dst);
-  dst += c->pl * ic;
+  const int64_t pixel = ic * job->size;
+  char *dst = (char *)c->work + line * job->pad_iw * pixel;
+  memset(dst, 0, (size_t)(c->pl * pixel));
+  dst += c->pl * pixel;
   if (c->ldx == ic) {
-    memcpy(dst, src, (size_t)(c->iw * ic) * sizeof *dst);
+    copy_run(job, dst, src, c->iw * ic);
   } else {
-    for (int64_t i = 0; i < c->iw; i++) memcpy(dst + i * ic, src + i * c->ldx, (size_t)ic * sizeof *dst);
+    for (int64_t i = 0; i < c->iw; i++) copy_run(job, dst + i * pixel, src + i * c->ldx, ic);
   }
-  memset(dst + c->iw * ic, 0, (size_t)(right * ic) * sizeof *dst);
+  memset(dst + c->iw * pixel, 0, (size_t)(right * pixel));
 }
 
 int lt_conv2d_run(const void *args) {

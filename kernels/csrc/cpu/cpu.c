@@ -58,17 +58,30 @@ int lt_int8_isa_available(int64_t isa) {
   }
 }
 
+int lt_half_isa_available(int64_t isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case LT_ISA_AVX512BF16: return LT_IF_AVX512BF16(has_avx512() && __builtin_cpu_supports("avx512bf16"));
+#elif defined(__aarch64__)
+    case LT_ISA_NEONFP16: return LT_IF_NEONFP16(arm_has(0, 10));
+    case LT_ISA_NEONBF16: return LT_IF_NEONBF16(arm_has(1, 14));
+#endif
+    default: return 0;
+  }
+}
+
 int64_t lt_base_isa(int64_t isa) {
   switch (isa) {
     case LT_ISA_AVXVNNI: return LT_ISA_AVX2;
-    case LT_ISA_AVX512VNNI: return LT_ISA_AVX512;
+    case LT_ISA_AVX512VNNI:
+    case LT_ISA_AVX512BF16: return LT_ISA_AVX512;
     default: return isa < LT_ISA_COUNT ? isa : LT_ISA_NEON;
   }
 }
 
 int64_t lt_isa_lanes(int64_t isa) {
-  static const int64_t lanes[LT_INT8_ISA_COUNT] = {4, 8, 16, 4, 8, 16, 4, 4, 4};
-  return isa >= 0 && isa < LT_INT8_ISA_COUNT ? lanes[isa] : 0;
+  static const int64_t lanes[LT_ISA_ALL] = {4, 8, 16, 4, 8, 16, 4, 4, 4, 16, 8, 4};
+  return isa >= 0 && isa < LT_ISA_ALL ? lanes[isa] : 0;
 }
 
 #if defined(__x86_64__)

@@ -10,6 +10,9 @@ int lt_isa_available(int64_t isa);
 /* The same for the kernels of qgemm and qconv2d, which know more instruction sets. */
 int lt_int8_isa_available(int64_t isa);
 
+/* The same for the products of 16 bits of gemm and conv2d: instruction sets that only these know. */
+int lt_half_isa_available(int64_t isa);
+
 /* The ISA of enum lt_isa whose kernels run wherever those of this one do. */
 int64_t lt_base_isa(int64_t isa);
 
@@ -40,6 +43,11 @@ const char *lt_cpu_features(void);
 #else
 #define LT_IF_AVX512VNNI(x) 0
 #endif
+#if defined(__x86_64__) && !defined(LT_WITHOUT_AVX512BF16)
+#define LT_IF_AVX512BF16(x) x
+#else
+#define LT_IF_AVX512BF16(x) 0
+#endif
 #if defined(__aarch64__) && !defined(LT_WITHOUT_NEON)
 #define LT_IF_NEON(x) x
 #else
@@ -59,6 +67,17 @@ const char *lt_cpu_features(void);
 #define LT_IF_NEONI8MM(x) x
 #else
 #define LT_IF_NEONI8MM(x) 0
+#endif
+
+#if defined(__aarch64__) && !defined(LT_WITHOUT_NEONFP16)
+#define LT_IF_NEONFP16(x) x
+#else
+#define LT_IF_NEONFP16(x) 0
+#endif
+#if defined(__aarch64__) && !defined(LT_WITHOUT_NEONBF16)
+#define LT_IF_NEONBF16(x) x
+#else
+#define LT_IF_NEONBF16(x) 0
 #endif
 
 /* The initialiser of a table over enum lt_isa, from the stem of a per-ISA name. */

@@ -6,6 +6,13 @@
 #include "gemm.h"
 #include "gemm.variants.h"
 
+/* The product of a word of A, or word i of LT_AK, with a vector of B; files for other words than floats have their own.
+ */
+#ifndef LT_GEMM_WORDS
+LT_INLINE vf lt_word_fma(vf b, vf a, vf c) { return vf_fma(b, a, c); }
+LT_INLINE vf lt_word_fma_lane(vf b, va a, int i, vf c) { return vf_fma_lane(b, a, i, c); }
+#endif
+
 /* Activate and store; `act` is a constant. */
 LT_INLINE void lt_gemm_finish(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV], const int MR, const int NV,
                               const int64_t act) {
@@ -24,6 +31,9 @@ LT_INLINE void lt_gemm_finish(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_M
   }
 }
 
+LT_INLINE void lt_gemm_end(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV], const int MR, const int NV);
+
+#ifndef LT_GEMM_TILE /* files whose products are not of a word by a vector have their own */
 LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const int UNROLL) {
   vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV];
   const int last = NV - 1;
@@ -79,7 +89,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
           for (int m = 0; m < MR; m++) {
             va a = LT_AK > 1 ? rows[m] : va_load(row[m / 3] + (m % 3) * lda + u);
 #pragma GCC unroll 4
-            for (int j = 0; j < NV; j++) acc[m][j] = vf_fma_lane(bv[j], a, i, acc[m][j]);
+            for (int j = 0; j < NV; j++) acc[m][j] = lt_word_fma_lane(bv[j], a, i, acc[m][j]);
           }
         }
       }
@@ -96,7 +106,7 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
       for (int m = 0; m < MR; m++) {
         vf a = vf_set1(row[m / 3][(m % 3) * lda]);
 #pragma GCC unroll 4
-        for (int j = 0; j < NV; j++) acc[m][j] = vf_fma(bv[j], a, acc[m][j]);
+        for (int j = 0; j < NV; j++) acc[m][j] = lt_word_fma(bv[j], a, acc[m][j]);
       }
       b += ldb;
 #pragma GCC unroll 14
@@ -104,6 +114,14 @@ LT_INLINE void lt_gemm_tile(const lt_tile *t, const int MR, const int NV, const 
     }
   }
 
+  lt_gemm_end(t, acc, MR, NV);
+}
+#endif
+
+/* Bias, residual and activation of complete sums. */
+LT_INLINE void lt_gemm_end(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_NV], const int MR, const int NV) {
+  const int last = NV - 1;
+  const int64_t tail = t->tail;
   /* Added last: a large bias would cost every partial sum digits. */
   if (t->bias) {
 #pragma GCC unroll 4
@@ -146,41 +164,6 @@ LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
   if ((ku == LT_KU_HALVES || ku == LT_KU_LOW_HALVES) && (mr < 4 || nv < 2)) ku = 1;
 #endif
   return table[mr][nv][ku];
-}
-
-void LT_FN(lt_sum_rows)(float *y, const float *a, const float *b, float sign, int64_t rows, int64_t cols, int64_t ldy,
-                        int64_t lda, int64_t ldb) {
-  const vf s = vf_set1(sign);
-  for (int64_t r = 0; r < rows; r++, y += ldy, a += lda, b += ldb) {
-    int64_t j = 0;
-    for (; j + LT_VL <= cols; j += LT_VL) vf_store(y + j, vf_fma(s, vf_load(b + j), vf_load(a + j)));
-    if (j < cols) vf_store_n(y + j, vf_fma(s, vf_load_n(b + j, cols - j), vf_load_n(a + j, cols - j)), cols - j);
-  }
-}
-
-/* `act` is a constant. */
-LT_INLINE void lt_act_run(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {
-  for (int64_t r = 0; r < rows; r++, c += ldc) {
-    int64_t j = 0;
-#pragma GCC unroll 2
-    for (; j + LT_VL <= cols; j += LT_VL) vf_store(c + j, vf_act(vf_load(c + j), act, alpha, beta));
-    if (j < cols) vf_store_n(c + j, vf_act(vf_load_n(c + j, cols - j), act, alpha, beta), cols - j);
-  }
-}
-
-void LT_FN(lt_act_rows)(float *c, int64_t rows, int64_t cols, int64_t ldc, int64_t act, float alpha, float beta) {
-#define CASE(act) \
-  case act: lt_act_run(c, rows, cols, ldc, act, alpha, beta); break
-  switch (act) {
-    CASE(LT_ACT_HARD_SIGMOID);
-    CASE(LT_ACT_HARD_SWISH);
-    CASE(LT_ACT_SIGMOID);
-    CASE(LT_ACT_SILU);
-    CASE(LT_ACT_TANH);
-    CASE(LT_ACT_GELU);
-    CASE(LT_ACT_LEAKY_RELU);
-  }
-#undef CASE
 }
 
 #endif

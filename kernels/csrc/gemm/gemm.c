@@ -23,8 +23,19 @@ DECLARE(avx2)
 DECLARE(avx512)
 DECLARE(neon)
 #undef DECLARE
+lt_gemm_fn lt_gemm_kernel_avx512bf16(int64_t mr, int64_t nv, int64_t ku);
+lt_gemm_fn lt_gemm_kernel_neonfp16(int64_t mr, int64_t nv, int64_t ku);
+lt_gemm_fn lt_gemm_kernel_neonbf16(int64_t mr, int64_t nv, int64_t ku);
 
-static const kernel_lookup kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_gemm_kernel);
+static const kernel_lookup kernels[LT_ISA_ALL] = {
+    [LT_ISA_SCALAR] = lt_gemm_kernel_scalar,
+    [LT_ISA_AVX2] = LT_IF_AVX2(lt_gemm_kernel_avx2),
+    [LT_ISA_AVX512] = LT_IF_AVX512(lt_gemm_kernel_avx512),
+    [LT_ISA_NEON] = LT_IF_NEON(lt_gemm_kernel_neon),
+    [LT_ISA_AVX512BF16] = LT_IF_AVX512BF16(lt_gemm_kernel_avx512bf16),
+    [LT_ISA_NEONFP16] = LT_IF_NEONFP16(lt_gemm_kernel_neonfp16),
+    [LT_ISA_NEONBF16] = LT_IF_NEONBF16(lt_gemm_kernel_neonbf16),
+};
 static const lt_act_fn acts[LT_ISA_COUNT] = LT_ISA_TABLE(lt_act_rows);
 
 static const lt_sum_fn sums[LT_ISA_COUNT] = LT_ISA_TABLE(lt_sum_rows);
@@ -32,7 +43,7 @@ static const lt_sum_fn sums[LT_ISA_COUNT] = LT_ISA_TABLE(lt_sum_rows);
 lt_sum_fn lt_sum_rows(int64_t isa) { return sums[isa]; }
 
 lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku) {
-  return lt_isa_available(isa) ? kernels[isa](mr, nv, ku) : 0;
+  return lt_isa_available(isa) || lt_half_isa_available(isa) ? kernels[isa](mr, nv, ku) : 0;
 }
 
 int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float alpha, float beta) {
@@ -41,7 +52,7 @@ int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float a
   epilogue->act = in_registers ? act : LT_ACT_CLIP;
   epilogue->lo = act == LT_ACT_RELU ? 0.0f : act == LT_ACT_CLIP ? alpha : -INFINITY;
   epilogue->hi = act == LT_ACT_CLIP ? beta : INFINITY;
-  epilogue->memory = act > LT_ACT_CLIP ? acts[isa] : 0;
+  epilogue->memory = act > LT_ACT_CLIP ? acts[lt_base_isa(isa)] : 0;
   epilogue->rest = in_registers ? 0 : epilogue->memory;
   return LT_OK;
 }
@@ -51,7 +62,9 @@ int lt_rhs_check(const lt_rhs *rhs) {
 }
 
 int lt_rhs_prepare(lt_rhs *rhs) {
-  if (rhs->isa < 0 || rhs->isa >= LT_ISA_COUNT || rhs->nv < 1 || rhs->nv > LT_GEMM_MAX_NV) return LT_BAD_VARIANT;
+  rhs->half = lt_half_of(rhs->isa);
+  if (rhs->isa < 0 || (rhs->isa >= LT_ISA_COUNT && !rhs->half) || rhs->nv < 1 || rhs->nv > LT_GEMM_MAX_NV)
+    return LT_BAD_VARIANT;
   rhs->lanes = lt_isa_lanes(rhs->isa);
   return lt_epilogue_prepare(&rhs->epilogue, rhs->isa, rhs->act, rhs->alpha, rhs->beta);
 }
@@ -121,6 +134,7 @@ typedef struct {
   const lt_gemm_args *g;
   lt_rhs rhs;
   int64_t m_blocks, n_blocks, nc; /* blocks of one matrix; nc is a multiple of the panel */
+  int64_t kc;                     /* as rhs.k, in floats or words */
   int64_t threads;
   int64_t packed_n;    /* columns to be packed, the last ones */
   int64_t rhs_floats;  /* room for them */
@@ -157,6 +171,7 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
                       .beta = (float)g->beta};
   int status = lt_rhs_prepare(&job->rhs);
   if (status) return status;
+  if (job->rhs.half) job->rhs.k = lt_half_words(job->rhs.half, g->k);
   const int64_t panel = g->nv * job->rhs.lanes;
   job->nc = round_up(min64(g->nc, g->n), panel);
   job->m_blocks = ceil_div(g->m, g->mc);
@@ -169,9 +184,11 @@ static int gemm_plan(const lt_gemm_args *g, gemm_job *job) {
   } else {
     job->packed_n = g->w_packed ? 0 : g->n;
   }
-  job->rhs_floats = lt_packed_size(job->rhs.lanes, g->k, job->packed_n);
+  job->kc = job->rhs.half ? lt_half_words(job->rhs.half, min64(g->kc, max64(1, g->k))) : g->kc;
+  if (job->rhs.half && (!g->pack_a || g->ku == 0 || g->strassen)) return LT_BAD_ARGUMENT;
+  job->rhs_floats = lt_packed_size(job->rhs.lanes, job->rhs.k, job->packed_n);
   job->rhs_count = rhs_per_thread(g) ? job->threads : 1;
-  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * odd_lines(min64(g->kc, g->k)) : 0;
+  job->pack_floats = g->pack_a ? min64(g->mc, g->m) * odd_lines(min64(job->kc, job->rhs.k)) : 0;
   if (g->strassen) {
     if (!g->w_packed || g->pack_a || g->nc < g->n || g->kc < g->k || !lt_strassen_fits(&job->rhs))
       return LT_BAD_ARGUMENT;
@@ -203,17 +220,24 @@ static void gemm_one_block(const gemm_job *job, const lt_rhs *rhs, int64_t b, in
   }
   int64_t k0 = 0;
   do { /* once even for k = 0: the epilogue still applies */
-    const int64_t kc = min64(g->kc, g->k - k0);
+    const int64_t kc = min64(job->kc, rhs->k - k0);
     rows.a = a + k0;
     if (g->pack_a) {
-      const int64_t ld = odd_lines(min64(g->kc, g->k));
-      for (int64_t r = 0; r < rows.rows; r++) memcpy(packed + r * ld, a + r * g->lda + k0, (size_t)kc * sizeof *a);
+      const int64_t ld = odd_lines(min64(job->kc, rhs->k));
+      for (int64_t r = 0; r < rows.rows; r++) {
+        const float *row = a + r * g->lda;
+        if (rhs->half) {
+          lt_half_row(rhs->isa, packed + r * ld, kc, row + 2 * k0, min64(2 * kc, g->k - 2 * k0));
+        } else {
+          memcpy(packed + r * ld, row + k0, (size_t)kc * sizeof *a);
+        }
+      }
       rows.a = packed;
       rows.lda = ld;
     }
     lt_gemm_block(rhs, &rows, n0, n1, k0, kc);
     k0 += kc;
-  } while (k0 < g->k);
+  } while (k0 < rhs->k);
 }
 
 static void gemm_block_task(void *context, int64_t index, int thread) {
@@ -234,7 +258,12 @@ static int64_t packed_panels(const gemm_job *job) { return ceil_div(job->packed_
 static void pack_panel(const gemm_job *job, const float *w, float *packed, int64_t panel) {
   const lt_gemm_args *g = job->g;
   w += (g->n - job->packed_n) * g->w_ns;
-  lt_pack_panels(packed, w, g->k, job->packed_n, g->w_ks, g->w_ns, g->nv * job->rhs.lanes, job->rhs.lanes, panel);
+  const int64_t lanes = job->rhs.lanes, nr = g->nv * lanes;
+  if (job->rhs.half) {
+    lt_half_pack_panel(job->rhs.half, packed, w, g->k, job->packed_n, g->w_ks, g->w_ns, nr, lanes, panel);
+  } else {
+    lt_pack_panels(packed, w, g->k, job->packed_n, g->w_ks, g->w_ns, nr, lanes, panel);
+  }
 }
 
 static void gemm_batch_task(void *context, int64_t b, int thread) {

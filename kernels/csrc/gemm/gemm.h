@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "half.h"
+
 #define LT_GEMM_MAX_MR 14
 #define LT_GEMM_MAX_NV 4
 
@@ -56,8 +58,10 @@ int lt_epilogue_prepare(lt_epilogue *epilogue, int64_t isa, int64_t act, float a
 /* Everything about the right-hand side and the epilogue that the blocks of one GEMM share. */
 typedef struct {
   int64_t isa, lanes, mr, nv, ku, prefetch;
-  int64_t n, k;      /* columns, and all of K */
-  const float *w;    /* packed panels */
+  const lt_half
+      *half;      /* null: products of floats. Else k, and all sizes and distances of A, are in words of two halves */
+  int64_t n, k;   /* columns, and all of K */
+  const float *w; /* packed panels */
   const float *rows; /* ku = 0: B itself, rows ldw apart; only a last panel of partial vectors is packed */
   int64_t ldw;
   const float *bias; /* null for none */
@@ -66,8 +70,8 @@ typedef struct {
   lt_epilogue epilogue;
 } lt_rhs;
 
-/* Fill the derived fields (lanes, epilogue); returns a status. Plans are made for CPUs other than this one as well:
- * whether there is such a kernel here is what lt_rhs_check tells before it is called. */
+/* Fill the derived fields (half, lanes, epilogue), and leave k to the caller; returns a status. Plans are made for CPUs
+ * other than this one as well: whether there is such a kernel here is what lt_rhs_check tells before it is called. */
 int lt_rhs_prepare(lt_rhs *rhs);
 int lt_rhs_check(const lt_rhs *rhs);
 

@@ -21,6 +21,19 @@
   LT_MR_1_12(X, 1, 1) LT_MR_1_6(X, 2, 1) LT_MR_1_4(X, 3, 1)                                         \
   LT_MR_1_12(X, 1, 4) LT_MR_1_6(X, 2, 4) LT_MR_1_4(X, 3, 4)
 
+/* Words of two halves. */
+#define LT_GEMM_VARIANTS_avx512bf16(X)                                                              \
+  LT_MR_1_14(X, 1, 1) LT_MR_1_14(X, 2, 1) LT_MR_1_9(X, 3, 1) LT_MR_1_6(X, 4, 1)                     \
+  LT_MR_1_14(X, 1, 4) LT_MR_1_14(X, 2, 4) LT_MR_1_9(X, 3, 4) LT_MR_1_6(X, 4, 4)
+
+/* Vectors of eight columns, a row of A in a register of eight k. */
+#define LT_GEMM_VARIANTS_neonfp16(X) \
+  LT_MR_1_9(X, 1, 1) LT_MR_1_9(X, 2, 1) LT_MR_1_6(X, 3, 1) X(7, 3, 1) LT_MR_1_4(X, 4, 1) X(5, 4, 1)
+
+/* Pairs of rows by pairs of columns. */
+#define LT_GEMM_VARIANTS_neonbf16(X) \
+  LT_MR_1_12(X, 1, 1) LT_MR_1_12(X, 2, 1) LT_MR_1_6(X, 3, 1) X(7, 3, 1) X(8, 3, 1)
+
 /* A step of NEON is four k already. In halves (ku 2 and 3, see steps_neon.h), narrower and lower tiles are as those of
  * ku 1, and 12 by 2 would need all registers. */
 #define LT_MR_4_6(X, NV, KU) X(4, NV, KU) X(5, NV, KU) X(6, NV, KU)

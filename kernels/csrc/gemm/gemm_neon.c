@@ -3,3 +3,4 @@
 #include "../simd/simd_math.h"
 #include "steps_neon.h"
 #include "gemm.body.h"
+#include "rows.body.h"

@@ -2,3 +2,4 @@
 #include "../simd/simd.h"
 #include "../simd/simd_math.h"
 #include "gemm.body.h"
+#include "rows.body.h"

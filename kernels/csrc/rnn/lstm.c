@@ -50,7 +50,7 @@ int lt_lstm_run(const void *args) {
                 .w = a->w,
                 .act = LT_ACT_NONE};
   int status = lt_rhs_prepare(&rhs);
-  if (!status) status = lt_rhs_check(&rhs);
+  if (!status) status = rhs.half ? LT_BAD_VARIANT : lt_rhs_check(&rhs);
   if (status) return status;
   if (a->batch == 0) return LT_OK;
   if (!a->x || !a->w || !a->y || !a->h || !a->c) return LT_BAD_ARGUMENT;

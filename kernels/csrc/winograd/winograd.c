@@ -38,6 +38,7 @@ typedef struct {
 static int winograd_plan(const lt_conv2d_args *c, winograd_job *job) {
   *job = (winograd_job){.c = c, .tile = 2 * (c->algo - LT_CONV_WINOGRAD2 + 1)};
   int status = lt_conv2d_prepare(c, &job->rhs);
+  if (!status && job->rhs.half) status = LT_BAD_VARIANT;
   if (status) return status;
   job->icg = job->rhs.k;
   if (c->kh != 3 || c->kw != 3 || c->sh != 1 || c->sw != 1 || c->dh != 1 || c->dw != 1) return LT_BAD_ARGUMENT;

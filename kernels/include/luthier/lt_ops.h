@@ -312,7 +312,12 @@ enum lt_isa {
   LT_ISA_NEONMULL = 6, /* armv8.0, by products of bytes; NEON there widens to 16 bits */
   LT_ISA_NEONDOT = 7,
   LT_ISA_NEONI8MM = 8,
-  LT_INT8_ISA_COUNT = 9
+  LT_INT8_ISA_COUNT = 9,
+  /* Only gemm and conv2d know these: products of 16 bits, see gemm/half.h. */
+  LT_ISA_AVX512BF16 = 9,
+  LT_ISA_NEONFP16 = 10,
+  LT_ISA_NEONBF16 = 11,
+  LT_ISA_ALL = 12
 };
 
 typedef int (*lt_run_fn)(const void *args);

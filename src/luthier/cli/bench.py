@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", type=Path, help="write a report")
     common.add_shapes(parser)
     common.add_records(parser)
+    common.add_precision(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,6 +113,7 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int | None, args: A
     from luthier.exported import ExportedModel
     from luthier.feeds import example_feeds
     from luthier.kernels.cpu import native_target
+    from luthier.kernels.spaces import allow
     from luthier.session import open_model
 
     model = open_model(path)
@@ -126,7 +128,7 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int | None, args: A
         "digest": model.digest,
         "threads": threads,
         "shapes": {name: list(array.shape) for name, array in feeds.items()},
-        "device": native_target().fingerprint,
+        "device": allow(native_target(), args.precision, args.max_error)[0].fingerprint,
         "compare": args.compare,
     }
     if any(identity.items() <= result.items() for result in results):
@@ -134,11 +136,11 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int | None, args: A
     flops = _flops(model, feeds, threads)
     del model  # engines have the machine's memory to themselves
     openers: dict[str, Callable[[], Engine]] = {
-        "luthier": partial(_open_luthier, path, feeds, threads, args.records or "default")
+        "luthier": partial(_open_luthier, path, feeds, threads, args.records or "default", args)
     }
     for name in args.compare:
         openers[name] = (
-            partial(_open_luthier, path, feeds, threads, None)
+            partial(_open_luthier, path, feeds, threads, None, args)
             if name == "untuned"
             else partial(peers.open_peer, name, path, feeds, threads)
         )
@@ -190,11 +192,17 @@ def _race(
 
 
 def _open_luthier(
-    path: Path, feeds: dict[str, np.ndarray], threads: int, records: Path | str | None
+    path: Path, feeds: dict[str, np.ndarray], threads: int, records: Path | str | None, args: Any
 ) -> Engine:
     import luthier
     from luthier.bench.rounds import Engine
 
-    session = luthier.InferenceSession(path, num_threads=threads, records=records)
+    session = luthier.InferenceSession(
+        path,
+        num_threads=threads,
+        records=records,
+        max_error=args.max_error,
+        precision=args.precision,
+    )
     name = "untuned" if records is None else "luthier"
     return Engine(name, lambda: session.run(None, feeds), luthier.__version__)

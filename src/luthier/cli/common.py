@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.limits import MAX_ERROR
+from luthier.limits import PRECISION_ERRORS
 
 if TYPE_CHECKING:
     from luthier.tuner import Estimates
@@ -21,8 +21,8 @@ __all__ = [
     "MODEL_HELP",
     "OR_EXPORTED",
     "add_json",
-    "add_max_error",
     "add_model",
+    "add_precision",
     "add_records",
     "add_shapes",
     "add_threads",
@@ -111,15 +111,27 @@ def add_records(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_max_error(parser: argparse.ArgumentParser) -> None:
+def _add_max_error(parser: argparse.ArgumentParser) -> None:
+    defaults = ", ".join(f"{bound:g} in {name}" for name, bound in PRECISION_ERRORS.items())
     parser.add_argument(
         "--max-error",
         metavar="SHARE",
         type=float,
-        default=MAX_ERROR,
         help="largest error that a layer's algorithm may add, as a share of its output's range;"
-        f" 0 rules out Winograd convolutions (default: {MAX_ERROR:g})",
+        f" 0 rules out Winograd convolutions (default: {defaults})",
     )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """`--precision`, and the bound on errors that goes with it."""
+    parser.add_argument(
+        "--precision",
+        choices=list(PRECISION_ERRORS),
+        default="fp32",
+        help="what products may round their factors to where the CPU has kernels for it; sums stay"
+        " float32 (default: fp32)",
+    )
+    _add_max_error(parser)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

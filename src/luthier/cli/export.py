@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
-    common.add_max_error(parser)
+    common.add_precision(parser)
     common.add_json(parser)
 
 
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         num_threads=args.threads,
         records=args.records or "default",
         max_error=args.max_error,
+        precision=args.precision,
     )
     files = [path]
     if args.standalone:

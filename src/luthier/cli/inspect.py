@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
-    common.add_max_error(parser)
+    common.add_precision(parser)
     common.add_json(parser)
 
 
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         records=args.records or "default",
         target=None if foreign or args.target == "native" else target,
         max_error=args.max_error,
+        precision=args.precision,
     )
     feeds = session.check_feeds(example_feeds(session.model, dict(args.shape)))
     if foreign:

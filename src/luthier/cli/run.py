@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
-    common.add_max_error(parser)
+    common.add_precision(parser)
     common.add_json(parser)
 
 
@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         records=args.records or "default",
         backends=args.backend or BACKENDS,
         max_error=args.max_error,
+        precision=args.precision,
     )
     if args.check:
         return _check(session, args)

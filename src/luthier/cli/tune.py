@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_shapes(parser)
     common.add_threads(parser)
     common.add_records(parser)
-    common.add_max_error(parser)
+    common.add_precision(parser)
     common.add_json(parser)
 
 
@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
             budget=budget,
             seed=args.seed,
             max_error=args.max_error,
+            precision=args.precision,
             progress=watch,
             on_tasks=watch.on_tasks,
         )
