@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from luthier.kernels import _kernels
 from luthier.kernels.cpu import isas, native_target
 from luthier.target import Target
 
-__all__ = ["Bundle", "Entry", "is_bundle", "used_isas", "used_ops", "write_bundle"]
+__all__ = ["Bundle", "Entry", "calls", "is_bundle", "used_isas", "write_bundle"]
 
 MAGIC = b"luthier\0"
 HEADER = 8 + 8 + 8 + 16 + 32
@@ -213,24 +213,20 @@ class _Content:
         ]
 
 
-def used_isas(plan: Plan) -> set[str]:
-    """The instruction sets that a plan's kernels need."""
+def calls(plan: Plan) -> Iterator[tuple[str, dict[str, int]]]:
+    """The C operators that a plan calls, each with its integers."""
     code = plan.code
     assert code is not None
     slots = np.frombuffer(code.args, np.int64)
-    found = {"scalar"}
     for op, at, _ in code.calls:
         layout = _kernels.OPS[op][1] if op else {}
-        if "isa" in layout:
-            isa = _kernels.ISA_NAMES[slots[at // 8 + layout["isa"][0]]]
-            found |= {isa, _BASES.get(isa, isa)}
-    return found
+        yield op, {n: int(slots[at // 8 + i]) for n, (i, kind) in layout.items() if kind == "I"}
 
 
-def used_ops(plan: Plan) -> set[str]:
-    """The C operators that a plan calls."""
-    assert plan.code is not None
-    return {op for op, _, _ in plan.code.calls}
+def used_isas(plan: Plan) -> set[str]:
+    """The instruction sets that a plan's kernels need."""
+    named = {_kernels.ISA_NAMES[args["isa"]] for _, args in calls(plan) if "isa" in args}
+    return {"scalar", *named, *(_BASES.get(isa, isa) for isa in named)}
 
 
 def _isa_bits(names: Iterable[str]) -> int:

@@ -1,4 +1,5 @@
-/* Programs of one model leave operators out: they are compiled with -DLT_WITHOUT_OP_lstm=1 and the like. */
+/* Programs of one model leave out what it does not call: they are compiled with -DLT_WITHOUT_OP_lstm=1 for an operator,
+ * -DLT_WITHOUT_GEMM_<NV>_<KU>=1 and -DLT_WITHOUT_DW_<KW>_<S>_<CV>=1 for register tiles, of any height. */
 #ifndef LT_KEEP_H
 #define LT_KEEP_H
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import luthier.graph
 import luthier.kernels
 from luthier.errors import ArgumentError
-from luthier.graph.bundle import Entry, used_isas, used_ops
+from luthier.graph.bundle import Entry, calls, used_isas
 from luthier.kernels import _kernels
 from luthier.kernels.flags import CFLAGS, isa_flags, kernel_sources
 
@@ -34,6 +35,13 @@ _COSTLY = {
 }
 """Files by the name in front of the instruction set that take long to compile, and the operators
 that they are for. Others are compiled in any case: the linker takes what is needed."""
+
+_TILES = {f"GEMM_{nv}_{ku}" for nv in range(1, 5) for ku in range(5)}
+_TILES |= {f"DW_{kw}_{s}_{cv}" for kw in (3, 5) for s in (1, 2) for cv in (1, 2)}
+"""Register tiles that can be left out."""
+
+_IDLE = ["-Os"]
+"""Flags for kernels that stand in where there is no instruction set to use."""
 
 _KERNELS = Path(luthier.kernels.__path__[0])
 _GRAPH = Path(luthier.graph.__path__[0])
@@ -57,6 +65,10 @@ def build(model: Path, entries: Sequence[Entry], *, embed: bool = False) -> list
     list of Path
         The program, the library and the header.
 
+    Notes
+    -----
+    ``CFLAGS`` of the environment comes last on the compiler's command line.
+
     Raises
     ------
     ArgumentError
@@ -72,15 +84,18 @@ def build(model: Path, entries: Sequence[Entry], *, embed: bool = False) -> list
     folder = model.resolve().parent
     includes = [_KERNELS / "include", _KERNELS / "csrc", _GRAPH / "csrc"]
     flags = ["-O3", *CFLAGS, "-ffunction-sections", "-fdata-sections"]
+    flags += shlex.split(os.environ.get("CFLAGS", ""))
     flags += [f"-I{include}" for include in includes]
     flags += [f"-DLT_WITHOUT_{isa.upper()}" for isa in every if isa not in wanted]
     flags += [f'-DLT_SOURCES="{_kernels.SOURCES}"']
-    ops = {op for entry in entries for op in used_ops(entry.plan)}
+    called = [call for entry in entries for call in calls(entry.plan)]
+    ops = {op for op, _ in called}
     flags += [f"-DLT_WITHOUT_OP_{op}=1" for op in _kernels.OPS if op not in ops]
+    flags += [f"-DLT_WITHOUT_{tile}=1" for tile in sorted(_TILES - _used_tiles(called))]
     parts = kernel_sources(_KERNELS / "csrc", [isa for isa in every if isa in wanted])
     idle = {name for name, users in _COSTLY.items() if not ops & users}
     jobs = [
-        (path, every.get(part, []))
+        (path, every.get(part, _IDLE if path.stem.endswith("_scalar") and len(wanted) > 1 else []))
         for part, paths in parts.items()
         for path in paths
         if part == "base" or path.stem.removesuffix(f"_{part}") not in idle
@@ -110,6 +125,20 @@ def build(model: Path, entries: Sequence[Entry], *, embed: bool = False) -> list
     header = folder / HEADER
     shutil.copyfile(_GRAPH / "csrc" / HEADER, header)
     return [program, library, header]
+
+
+def _used_tiles(called: Iterable[tuple[str, Mapping[str, int]]]) -> set[str]:
+    """Of `_TILES`: those that the calls name, and narrower ones for last columns."""
+    used = set()
+    for op, args in called:
+        if op == "depthwise_conv2d":
+            used.add(f"DW_{args['kw']}_{args['sw']}_{args['cv']}")
+        if op == "gemm_nbits":
+            args = {"nv": 2, "ku": 4}
+        if "ku" in args:
+            # Where B is not read in place (0), or not in halves (2, 3), it is by single steps.
+            used |= {f"GEMM_{n}_{k}" for n in range(1, args["nv"] + 1) for k in (args["ku"], 1)}
+    return used
 
 
 def compiler_for(arch: str) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@
 
 #include "dwconv.h"
 #include "dwconv.variants.h"
+#include "keep.h"
 #include "simd/simd_math.h"
 
 LT_INLINE vf lt_dw_load(const float *p, int64_t lanes, const int PART) {
@@ -119,7 +120,8 @@ LT_CAT(LT_DW_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
 
     lt_dw_fn LT_FN(lt_dw_kernel)(int64_t kw, int64_t s, int64_t owt, int64_t cv) {
   static const lt_dw_fn table[6][3][LT_DW_MAX_OWT + 1][3] = {
-#define LT_ENTRY(KW, S, OWT, CV) [KW][S][OWT][CV] = dw_##KW##_##S##_##OWT##_##CV,
+#define LT_ENTRY(KW, S, OWT, CV) \
+  [KW][S][OWT][CV] = LT_KEEP(LT_WITHOUT_DW_##KW##_##S##_##CV, dw_##KW##_##S##_##OWT##_##CV),
       LT_CAT(LT_DW_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
   if (kw < 1 || kw > 5 || s < 1 || s > 2 || owt < 1 || owt > LT_DW_MAX_OWT || cv < 1 || cv > 2) return 0;
   return table[kw][s][owt][cv];

@@ -5,6 +5,7 @@
 
 #include "gemm.h"
 #include "gemm.variants.h"
+#include "keep.h"
 
 /* The product of a word of A, or word i of LT_AK, with a vector of B; files for other words than floats have their own.
  */
@@ -156,7 +157,7 @@ LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_DEFINE)
 
     lt_gemm_fn LT_FN(lt_gemm_kernel)(int64_t mr, int64_t nv, int64_t ku) {
   static const lt_gemm_fn table[LT_GEMM_MAX_MR + 1][LT_GEMM_MAX_NV + 1][5] = {
-#define LT_ENTRY(MR, NV, KU) [MR][NV][KU] = gemm_##MR##_##NV##_##KU,
+#define LT_ENTRY(MR, NV, KU) [MR][NV][KU] = LT_KEEP(LT_WITHOUT_GEMM_##NV##_##KU, gemm_##MR##_##NV##_##KU),
       LT_CAT(LT_GEMM_VARIANTS_, LT_ISA_NAME)(LT_ENTRY)};
   if (mr < 1 || mr > LT_GEMM_MAX_MR || nv < 1 || nv > LT_GEMM_MAX_NV || ku < 0 || ku > 4) return 0;
 #ifdef LT_GEMM_OWN_STEPS

@@ -15,6 +15,7 @@ bool lt_nest_add(lt_nest *nest, const int64_t strides[LT_NEST_RANK]) {
     int64_t extent, turns = nest->dim[i] > 0 ? nest->dim[i] - 1 : 0;
     if (__builtin_mul_overflow(turns, strides[i], &extent)) return false;
     if (extent > LT_MAX_ELEMENTS || extent < -LT_MAX_ELEMENTS) return false;
+    if (strides[i] > LT_MAX_ELEMENTS || strides[i] < -LT_MAX_ELEMENTS) return false;
   }
   memcpy(nest->stride[nest->arrays++], strides, sizeof nest->stride[0]);
   return true;
