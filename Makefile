@@ -64,8 +64,10 @@ performance: build
 	$(BIN)/python -m luthier.bench.performance measure --records build/performance.jsonl --tune $(TUNE) --seconds $(SECONDS)
 	$(BIN)/python -m luthier.bench.performance render
 
+# On emulated cores, several at a time: the kernels' tests and whole models on the wheel for aarch64, the kernels' tests on
+# 32 bits, and luthier-runner.
 arm: build
-	LUTHIER_REQUIRE_ARM=1 $(BIN)/python -m pytest -q tests/arm
+	LUTHIER_REQUIRE_ARM=1 $(BIN)/python -m pytest -q -n 3 --dist loadgroup --durations 5 tests/arm
 
 demo: build
 	$(BIN)/pip install -q --no-build-isolation -e ".[tune,images]"

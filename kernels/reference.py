@@ -263,7 +263,7 @@ def take(x: np.ndarray, index: np.ndarray, axis: int, fill: float) -> np.ndarray
     """Slices of `x` along `axis`; a negative index stands for `fill`."""
     shape = [1] * x.ndim
     shape[axis] = -1
-    safe = np.maximum(index, 0)
+    safe = np.maximum(index, 0).astype(np.intp)
     if x.shape[axis] == 0:
         return np.full((*x.shape[:axis], index.size, *x.shape[axis + 1 :]), fill, x.dtype)
     return np.where((index < 0).reshape(shape), np.asarray(fill, x.dtype), x.take(safe, axis))

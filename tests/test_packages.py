@@ -13,6 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import runner
+import wheels
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
@@ -21,10 +23,6 @@ MACHINE = platform.machine()
 PACKAGES = ("src/luthier", "kernels", "graph", "tuner", "onnx_frontend", "bench")
 GLIBC = 28
 """Wheels install on systems of this glibc 2.x and later."""
-
-sys.path.insert(0, str(ROOT / "tools"))
-import runner  # noqa: E402
-import wheels  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +53,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     info = {name for name in names if ".dist-info/" in name}
     wanted = {installed(p) for p in sources("/**/*.py")}
     wanted |= {installed(p) for p in sources("/targets/*.toml", "/py.typed", "/templates/*.html")}
+    wanted |= {installed(p) for p in sources("/**/*.json")}
     wanted |= {installed(p) for p in sources("/csrc/**/*.[ch]", "/include/**/*.h")}
     wanted |= {installed(p) for p in sources("/standalone/*.c", "/bin/*")}
     libraries = {name for name in names if name.endswith(".so")}
@@ -111,7 +110,8 @@ def test_an_unpacked_wheel_runs(wheel: Path, tmp_path: Path) -> None:
 def test_the_source_distribution_holds_what_builds_it(tmp_path: Path) -> None:
     with tarfile.open(wheels.build_source(tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = sources("/**/*.py", "/**/*.[ch]", "/**/*.pyx", "/targets/*.toml", "/templates/*.html")
+    wanted = sources("/**/*.py", "/**/*.[ch]", "/**/*.pyx")
+    wanted |= sources("/targets/*.toml", "/templates/*.html", "/**/*.json")
     missing = {p.relative_to(ROOT).as_posix() for p in wanted} - names
     assert missing == set()
     assert names >= {"setup.py", "pyproject.toml", "Makefile", "LICENSE", "src/luthier/py.typed"}

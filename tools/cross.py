@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
-PREFIXES = {"aarch64": "aarch64-linux-gnu-"}
+PREFIXES = {"aarch64": "aarch64-linux-gnu-", "armv7l": "arm-linux-gnueabihf-"}
 """Of the cross compilers, as Debian and Ubuntu name them."""
 
 

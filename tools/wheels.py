@@ -16,9 +16,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import arm_root
 import cross
 import runner
+from arm_root import AARCH64
 
 DIST = cross.ROOT / "dist"
 
@@ -27,8 +27,8 @@ def build(machine: str, dist: Path = DIST) -> Path:
     """Make the wheel for `machine`, with the runners that are there; it is returned."""
     variables = {}
     if machine != platform.machine():
-        arm_root.prepare()
-        variables = arm_root.variables()
+        AARCH64.prepare()
+        variables = AARCH64.variables()
     room = cross.ROOT / "build" / "wheels" / machine
     for path in room.rglob("*"):  # what was renamed since would stay; libraries are rebuilt if old
         if path.is_file() and (path.suffix != ".so" or not path.is_relative_to(room / "lib")):
@@ -69,7 +69,7 @@ def build_source(dist: Path = DIST) -> Path:
 if __name__ == "__main__":
     for name in cross.machines():
         runner.build(name)
-    for name in sys.argv[1:] or cross.machines():
+    for name in sys.argv[1:] or set(cross.machines()) & {platform.machine(), AARCH64.machine}:
         print(build(name))
     if not sys.argv[1:]:
         print(build_source())

@@ -30,7 +30,7 @@ def test_agrees_with_numpy_and_touches_nothing_else(inner, dtype, index_dtype, s
         index = np.array(chosen, index_dtype)
         inputs = {"x": x, "index": index}
         y = run_guarded("gather", fields_of(x, index), inputs, (2, index.size, inner), dtype, side)
-        np.testing.assert_array_equal(y, x.take(index.astype(np.int64), axis=1))
+        np.testing.assert_array_equal(y, x.take(index.astype(np.intp), axis=1))
 
 
 @pytest.mark.parametrize("bad", [7, -8, 2**31 - 1, -(2**31)])

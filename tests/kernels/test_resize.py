@@ -38,7 +38,7 @@ def test_agrees_with_the_reference(size, coordinates, isa):
 def test_touches_nothing_else(side, isa):
     for c in sizes(isa):
         x = normal(1, 2, 3, c)
-        low, weight = np.array([[0, 0, 1], [0, 1, 1]]), np.float32([[1, 0.5, 1], [0, 0.5, 0]])
+        low, weight = np.int64([[0, 0, 1], [0, 1, 1]]), np.float32([[1, 0.5, 1], [0, 0.5, 0]])
         fields = {"n": 1, "ih": 2, "iw": 3, "c": c, "oh": 3, "ow": 3, "isa": number(isa)}
         inputs = {"x": x, "index_h": low, "weight_h": weight}
         inputs |= {"index_w": low + 1, "weight_w": weight}
@@ -69,7 +69,7 @@ def test_bad_arguments():
     "bad", [{"oh": -1}, {"iw": 1}, {"c": 1 << 50}, {"isa": 9}, {"weight_h": None}], ids=str
 )
 def test_the_driver_refuses(bad):
-    x, index = np.zeros((1, 2, 2, 1), np.float32), np.array([[0, 1], [1, 1]])
+    x, index = np.zeros((1, 2, 2, 1), np.float32), np.int64([[0, 1], [1, 1]])
     weight = np.ones((2, 2), np.float32)
     fields = {"n": 1, "ih": 2, "iw": 2, "c": 1, "oh": 2, "ow": 2, "x": x, "y": x.copy()}
     fields |= {"index_h": index, "index_w": index, "weight_h": weight, "weight_w": weight}

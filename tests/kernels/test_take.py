@@ -30,14 +30,14 @@ def test_agrees_with_the_reference(shape, axis, index, dtype):
 @pytest.mark.parametrize("fill", [-2.5, np.inf, np.nan])
 def test_fill(fill):
     for dtype in ("float16", "float32", "float64"):
-        y = take(np.zeros(1, dtype), np.array([-1]), fill=fill)
+        y = take(np.zeros(1, dtype), np.array([-1], np.int64), fill=fill)
         np.testing.assert_array_equal(y, np.array([fill], dtype))
-    assert take(np.zeros(1, np.int64), np.array([-5]), fill=-(2**62)).item() == -(2**62)
+    assert take(np.zeros(1, np.int64), np.array([-5], np.int64), fill=-(2**62)).item() == -(2**62)
 
 
 def test_from_an_empty_axis():
     x = np.zeros((2, 0, 3), np.float32)
-    assert take(x, np.array([-1, -1]), 1, fill=4).tolist() == [[[4.0] * 3] * 2] * 2
+    assert take(x, np.array([-1, -1], np.int64), 1, fill=4).tolist() == [[[4.0] * 3] * 2] * 2
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -57,7 +57,7 @@ def test_touches_nothing_else(inner, dtype, side):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("inner", [1, 3])
 def test_writes_parts_of_wider_rows(inner, threads):
-    x, index = counted((500, 40, inner), np.float32), np.arange(-2, 38)[::-1].copy()
+    x, index = counted((500, 40, inner), np.float32), np.arange(-2, 38, dtype=np.int64)[::-1].copy()
     y = np.full((500, 50 * inner), -1, np.float32)
     slots = {"outer": 500, "x_count": 40, "y_count": 40, "inner": inner, "size": 4}
     slots |= {"y_step": 50 * inner, "threads": threads}
@@ -90,7 +90,7 @@ def test_threads_give_the_same_bits():
 def test_bad_arguments():
     x = np.zeros((2, 3))
     with pytest.raises(ArgumentError, match="index: expected less than 2, got 2"):
-        take(x, np.array([2]))
+        take(x, np.array([2], np.int64))
     with pytest.raises(ArgumentError, match="index: expected int64 of rank 1, got float64"):
         take(x, np.array([0.0]))
     with pytest.raises(ArgumentError, match="mode: expected constant"):
@@ -115,7 +115,7 @@ def test_bad_arguments():
     ids=str,
 )
 def test_the_driver_refuses(bad):
-    x, index, y = np.zeros(2, np.float32), np.array([0, 1]), np.zeros(2, np.float32)
+    x, index, y = np.zeros(2, np.float32), np.array([0, 1], np.int64), np.zeros(2, np.float32)
     fields = {"outer": 1, "x_count": 2, "y_count": 2, "inner": 1, "size": 4}
     with pytest.raises(KernelError):
         _kernels.call("take", {**fields, "x": x, "index": index, "y": y, **bad})

@@ -177,11 +177,11 @@ static int make_rows(strip *t, int64_t i, row_range out) {
                     : (const char *)job->c->x + t->image * s->f[IH] * s->in_line;
   char *y = i < job->last ? t->room + s->buffer - t->made[i].first * s->out_line
                           : (char *)job->c->y + t->image * s->f[OH] * s->out_line;
-  args[at[X]] = (int64_t)(x + in.first * s->in_line);
-  args[at[Y]] = (int64_t)(y + out.first * s->out_line);
+  args[at[X]] = (int64_t)(uintptr_t)(x + in.first * s->in_line);
+  args[at[Y]] = (int64_t)(uintptr_t)(y + out.first * s->out_line);
   if (i == job->last && job->c->residual) {
     const int64_t pixel = (t->image * s->f[OH] + out.first) * s->f[OW];
-    args[at[RESIDUAL]] = (int64_t)((const float *)job->c->residual + pixel * s->f[LDR]);
+    args[at[RESIDUAL]] = (int64_t)(uintptr_t)((const float *)job->c->residual + pixel * s->f[LDR]);
   }
   args[at[OH]] = out.end - out.first;
   args[at[IH]] = in.end - in.first;

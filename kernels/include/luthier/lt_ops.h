@@ -256,7 +256,7 @@ enum lt_act {
   X(gemm_nbits, GEMM_NBITS)                                                                        \
   X(qconv2d, QCONV2D)
 
-#define LT_SLOT_P(name) void *name;
+#define LT_SLOT_P(name) _Alignas(8) void *name; /* the lower half of a slot where pointers are of 32 bits */
 #define LT_SLOT_I(name) int64_t name;
 #define LT_SLOT_D(name) double name;
 
