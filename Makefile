@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py src kernels graph tuner onnx_frontend bench tests examples tools
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: build runner wheels test lint format asan bench bench-compare performance arm demo clean
+.PHONY: build runner wheels test lint format asan avxvnni bench bench-compare performance arm demo clean
 
 build: $(VENV)/installed
 	$(BIN)/python setup.py -q build_ext --inplace
@@ -46,6 +46,11 @@ format: build
 # A second build with AddressSanitizer and UBSan; Python itself leaks at exit, so leaks are not shown.
 asan: build
 	$(BIN)/python tools/sanitized.py -m pytest -q tests/kernels tests/graph
+
+# The AVX-VNNI kernels on a CPU with AVX512-VNNI: the same source, the other encoding.
+avxvnni: build
+	$(BIN)/python tools/avxvnni.py -m pytest -q tests/kernels/test_qgemm.py tests/kernels/test_qconv2d.py \
+	  tests/kernels/test_qdepthwise.py -k avxvnni
 
 # Every run is kept in build/benchmarks; bench-compare shows them side by side, slower ones in colour.
 bench: build

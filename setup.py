@@ -1,7 +1,7 @@
 """Packages, C libraries and extensions. Everything declarative is in pyproject.toml.
 
 `LUTHIER_SANITIZE=address,undefined` builds with sanitizers, `LUTHIER_DEBUG=1` with debug
-information. When cross compiling, the target's
+information, `LUTHIER_AVXVNNI_AS_EVEX=1` for tools/avxvnni.py. When cross compiling, the target's
 architecture is read from `_PYTHON_HOST_PLATFORM` through `sysconfig.get_platform()`.
 """
 
@@ -49,9 +49,15 @@ DEBUG_FLAGS = ["-g"] if os.environ.get("LUTHIER_DEBUG") or SANITIZE else ["-g0"]
 CFLAGS = ["-O1" if SANITIZE else "-O3", *FLAGS.CFLAGS]
 CFLAGS += ["-Wall", "-Wextra", "-Werror=implicit-function-declaration", *SANITIZE_FLAGS]
 CFLAGS += DEBUG_FLAGS
+AS_EVEX = bool(os.environ.get("LUTHIER_AVXVNNI_AS_EVEX"))
+if AS_EVEX:
+    ISA_FLAGS["avxvnni"] = FLAGS.AVXVNNI_AS_EVEX
+    CFLAGS.append("-DLT_AVXVNNI_AS_EVEX")
 LDFLAGS = ["-pthread", "-lm", *SANITIZE_FLAGS]
 INCLUDE = ["kernels/include", "kernels/csrc", "graph/csrc"]
-BUILD = Path("build", "-".join(["c", sysconfig.get_platform(), *filter(None, [SANITIZE])]))
+BUILD = Path(
+    "build", "-".join(["c", sysconfig.get_platform(), *filter(None, [SANITIZE, "evex" * AS_EVEX])])
+)
 
 
 def libraries() -> list[tuple[str, dict]]:

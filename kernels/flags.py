@@ -30,6 +30,9 @@ X86_ISAS = {
     "avx512bf16": [*AVX512, "-mavx512bf16"],
 }
 
+AVXVNNI_AS_EVEX = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512vnni"]
+"""For the files of avxvnni: the same instructions as CPUs with AVX512-VNNI encode them."""
+
 
 def isa_flags(machine: str) -> dict[str, list[str]]:
     """The instruction sets of an architecture, and what their files are compiled with."""

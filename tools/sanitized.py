@@ -10,17 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build" / "sanitized"
+import other_build
+
 SANITIZERS = "address,undefined"
-
-SITE = """
-# The editable install would hide the packages beside this file.
-import sys
-sys.meta_path[:] = [f for f in sys.meta_path if "_EditableFinder" not in str(f)]
-"""
 
 
 def _library(name: str) -> str:
@@ -31,18 +24,13 @@ def _library(name: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Build, then run Python with `arguments`."""
-    environment = os.environ | {"LUTHIER_SANITIZE": SANITIZERS}
-    build = [sys.executable, "setup.py", "-q", "build", "--build-lib", str(BUILD)]
-    subprocess.run(build, cwd=ROOT, env=environment, check=True)
-    (BUILD / "sitecustomize.py").write_text(SITE)
-    environment |= {
-        "PYTHONPATH": str(BUILD),
+    settings = {
         "PYTHONMALLOC": "malloc",
         "LD_PRELOAD": f"{_library('libasan.so')} {_library('libubsan.so')}",
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     }
-    return subprocess.call([sys.executable, *arguments], cwd=ROOT, env=environment)
+    return other_build.run("sanitized", arguments, {"LUTHIER_SANITIZE": SANITIZERS}, settings)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def test_a_drop_within_bounds(model: Path) -> None:
         (["--data", "data.npz", "--exclude", "head"], "no node 'head' to exclude"),
         (["--data", "data.npz", "--max-drop", "3"], "max_drop must be from 0 to 1, got 3.0"),
         (["--data", "data.npz", "--mean", "a,b"], "expected 0.5 or 0.5,0.4,0.3, got 'a,b'"),
+        (["--data", "data.npz", "--std", "0"], "std of pixels must be finite and not 0, got 0.0"),
         (["--data", "data.npz", "-o", "no/such/folder.onnx"], "No such file or directory"),
         ([], "required: --data"),
     ],

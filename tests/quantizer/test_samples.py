@@ -119,6 +119,20 @@ def test_broken_files(one: Model, tmp_path: Path, name: str, content: bytes) -> 
         _ = open_samples(tmp_path, one)[0]
 
 
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        ({"std": (0.5, 0.0, 0.5)}, "std of pixels must be finite and not 0, got 0.0"),
+        ({"std": (float("nan"),)}, "std of pixels must be finite and not 0, got nan"),
+        ({"mean": (float("inf"),)}, "mean of pixels must be finite, got inf"),
+        ({"scale": float("nan")}, "scale of pixels must be finite, got nan"),
+    ],
+)
+def test_numbers_for_pixels_that_make_no_sense(pixels: dict, reason: str) -> None:
+    with pytest.raises(ArgumentError, match=reason):
+        Pixels(**pixels)
+
+
 def test_pickles_are_not_read(one: Model, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(ArgumentError, match=r"a\.npy: not a \.npy file"):
@@ -140,7 +154,7 @@ def test_sets_that_do_not_fit(one: Model, two: Model, tmp_path: Path) -> None:
     ):
         open_samples(tmp_path / "s.npz", two)
     np.savez(tmp_path / "s.npz")
-    with pytest.raises(ArgumentError, match=r"s\.npz: no samples"):
+    with pytest.raises(ArgumentError, match=r"s\.npz: no samples$"):
         open_samples(tmp_path / "s.npz", two)
     np.savez(tmp_path / "s.npz", x=X, w=X)
     with pytest.raises(ArgumentError, match=r"s\.npz, sample 0: the model has no input 'w'"):

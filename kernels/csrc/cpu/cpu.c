@@ -44,10 +44,16 @@ static int arm_has(int second, int bit) {
 }
 #endif
 
+#if defined(LT_AVXVNNI_AS_EVEX) /* tools/avxvnni.py */
+#define has_avxvnni() (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+#else
+#define has_avxvnni() __builtin_cpu_supports("avxvnni")
+#endif
+
 int lt_int8_isa_available(int64_t isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case LT_ISA_AVXVNNI: return LT_IF_AVXVNNI(has_avx2() && __builtin_cpu_supports("avxvnni"));
+    case LT_ISA_AVXVNNI: return LT_IF_AVXVNNI(has_avx2() && has_avxvnni());
     case LT_ISA_AVX512VNNI: return LT_IF_AVX512VNNI(has_avx512() && __builtin_cpu_supports("avx512vnni"));
 #elif defined(__aarch64__)
     case LT_ISA_NEONMULL: return LT_IF_NEONMULL(1);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ class Pixels:
     ----------
     scale : float
     mean, std : tuple of float
-        One number, or one a channel.
+        One number, or one a channel; numbers of `std` are not 0.
+
+    Raises
+    ------
+    ArgumentError
+        A number is not finite, or divides and is 0.
 
     Examples
     --------
@@ -45,6 +51,13 @@ class Pixels:
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name, numbers in (("scale", (self.scale,)), ("mean", self.mean), ("std", self.std)):
+            for number in numbers:
+                if not math.isfinite(number) or (name == "std" and number == 0):
+                    wanted = "finite and not 0" if name == "std" else "finite"
+                    raise ArgumentError(f"{name} of pixels must be {wanted}, got {number}")
 
     def load(self, path: Path, value: Value) -> np.ndarray:
         """The picture in `path` for the input `value`.
@@ -170,7 +183,8 @@ def open_samples(data: Any, model: Model, pixels: Pixels | None = None) -> Sampl
         else:
             raise ArgumentError(f"{path}: expected a folder or a .npz file")
         if not loaders:
-            raise ArgumentError(f"{path}: no samples (known files: {', '.join(SUFFIXES)})")
+            known = f" (known files: {', '.join(SUFFIXES)})" if path.is_dir() else ""
+            raise ArgumentError(f"{path}: no samples{known}")
     else:
         loaders = [(f"sample {i}", partial(_given, given)) for i, given in enumerate(data)]
         if not loaders:
