@@ -145,6 +145,8 @@ class InferenceSession:
                     f"{self.model.path}: exported for {self.num_threads} threads, and for targets"
                     " of its own: neither can be chosen now"
                 )
+            if precision != "fp32":
+                raise ArgumentError(f"{self.model.path}: exported with a precision of its own")
             if "native" not in backends:
                 raise ArgumentError(f"{self.model.path}: exported for the native backend alone")
         self.backends = tuple(backends)

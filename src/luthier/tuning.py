@@ -56,6 +56,9 @@ class Outcome:
         Where the records are; None if the device is emulated, which says nothing of time.
     estimates : list of luthier.tuner.Estimates or None
         Those that take the most time first; None if something was measured.
+    error : float or None
+        Where products may round their factors: how much outputs of the whole model differ from
+        those of float32 at most, as a share of their range, on the inputs it was tuned with.
     """
 
     report: tuner.Report
@@ -63,6 +66,7 @@ class Outcome:
     comparison: tuner.Comparison | None
     records: Path | None
     estimates: list[tuner.Estimates] | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def tune(
     model = model if isinstance(model, Model) else Model(model)
     feeds = example_feeds(model, shapes, seed)
     if device == NOWHERE or (device == "local" and not _is_here(target)):
-        target = target or native_target()
+        target = replace(target or native_target(), precision=precision)
         threads = num_threads or (default_threads() if _is_here(target) else target.cores)
         tasks = tuner.extract(model.specialise(feeds), threads)
         if on_tasks:
@@ -208,7 +212,27 @@ def tune(
     seconds = min(VERIFY_SECONDS, (budget or tuner.LEVELS[level].budget) / 10)
     kept, comparison = tuner.judge(report.tasks, build, seconds=seconds)
     tuner.remember(database, target, kept=kept, comparison=comparison, **identity)
-    return Outcome(report, kept, comparison, database.path)
+    error = None
+    if precision != "fp32":
+        exact = lower(model.specialise(feeds), num_threads=threads).run(arrays)
+        error = _difference(build({k: p.config for k, p in kept.items()}).run(), exact)
+    return Outcome(report, kept, comparison, database.path, error=error)
+
+
+def _difference(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float:
+    """The largest difference of floats, as a share of an output's range; infinite where only one
+    side is finite."""
+    worst = 0.0
+    for mine, right in zip(outputs, exact, strict=True):
+        if right.dtype.kind != "f" or not right.size:
+            continue
+        finite = np.isfinite(right)
+        if not np.array_equal(finite, np.isfinite(mine)):
+            return float("inf")
+        right, mine = right[finite].astype(np.float64), mine[finite].astype(np.float64)
+        span = float(np.ptp(right)) if right.size else 0.0
+        worst = max(worst, float(np.abs(mine - right).max(initial=0.0)) / (span or 1.0))
+    return worst
 
 
 def _is_here(target: Target | None) -> bool:

@@ -210,7 +210,7 @@ def test_sums_of_noise_err_by_the_rounding_of_sums_alone(isa):
         unit = 2.0**-24 if kind == "bf16" else 2.0**-11
         assert np.all(np.abs(got - expected) <= 8 * unit * size + 1e-6)
         typical = np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2))
-        assert typical < (1e-6 if kind == "bf16" else 1.2e-3)
+        assert typical < (1e-6 if kind == "bf16" else 1.6e-3)
 
 
 @pytest.mark.parametrize("isa", HALVES)

@@ -112,7 +112,9 @@ def gemm_step(core: Core, isa: str, ku: int, mr: int, nv: int) -> float:
             return max(products / core.fmas, (products + beside) / width)
     else:
         loads, held = nv + mr, products + nv + (nv > 1)
-    return _cycles(core, isa, products, loads, held, mr)
+    form = _kernels.half_format(isa)
+    k = form[1] if form else 1  # that a step of halves takes at once
+    return _cycles(core, isa, products, loads, held, mr) / k
 
 
 def qgemm_step(core: Core, isa: str, mr: int, nv: int) -> float:

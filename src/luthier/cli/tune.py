@@ -106,6 +106,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
         "notices": report.notices,
         "predicted_ratio": report.ratio,
         "model": found and vars(found),
+        "error": outcome.error,
         "tasks": [
             {
                 "workload": t.task.key,
@@ -155,6 +156,8 @@ def _print(outcome: Outcome, device: str) -> None:
         )
     else:
         print("whole model: nothing is faster than the defaults with confidence; they stay")
+    if outcome.error is not None:
+        print(f"outputs differ from those of float32 by up to {outcome.error:.2%} of their range")
     print(f"records: {outcome.records}")
 
 
