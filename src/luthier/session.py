@@ -156,7 +156,8 @@ class InferenceSession:
                 f"target {self.target.name} is {self.target.arch}, this machine is"
                 f" {native_target().arch}"
             )
-        self._database = open_records(records)
+        exported = isinstance(self.model, ExportedModel)  # which has its configs already
+        self._database = None if exported else open_records(records)
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._packed: WeakValueDictionary[Any, np.ndarray] = WeakValueDictionary()
         self._unsupported: UnsupportedError | None = None
