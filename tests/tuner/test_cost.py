@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from luthier.kernels import Workload
@@ -12,12 +14,13 @@ from luthier.kernels.spaces import is_legal, space
 from luthier.target import Target, profile
 from luthier.tuner import Task
 from luthier.tuner.cost import estimate, estimate_task, ranked
+from luthier.tuner.cost import fit as fitting
 from luthier.tuner.cost.core import Core, core_of, gemm_step
 from luthier.tuner.cost.estimate import clock
-from luthier.tuner.cost.factors import PARTS
+from luthier.tuner.cost.factors import FAMILIES, PARTS, fitted
 from luthier.tuner.cost.product import busiest, sweep
 from luthier.tuner.cost.traffic import traffic_of
-from luthier.tuner.cost.validate import main
+from luthier.tuner.cost.validate import load, main, quality
 
 FOLDER = Path(__file__).parents[1] / "data" / "replay"
 
@@ -46,23 +49,23 @@ WORKLOADS = (
 @pytest.mark.parametrize(("mr", "nv", "cycles"), [(4, 2, 14), (8, 2, 24), (8, 3, 34)])
 def test_loads_and_products_take_turns_in_order(mr: int, nv: int, cycles: float) -> None:
     """A Cortex-A53 takes a cycle for 128 bits of products, and two to load as many."""
-    assert gemm_step(core_of(A53, "neon"), "neon", 1, mr, nv) == cycles
+    assert gemm_step(core_of(A53, "neon"), "neon", 1, 0, mr, nv) == cycles
 
 
 def test_halves_go_beside_products_in_order() -> None:
     a53 = core_of(A53, "neon")
-    assert gemm_step(a53, "neon", 2, 8, 2) < gemm_step(a53, "neon", 1, 8, 2)
+    assert gemm_step(a53, "neon", 2, 0, 8, 2) < gemm_step(a53, "neon", 1, 0, 8, 2)
     n1 = core_of(N1, "neon")
-    assert gemm_step(n1, "neon", 2, 8, 2) >= gemm_step(n1, "neon", 1, 8, 2)
+    assert gemm_step(n1, "neon", 2, 0, 8, 2) >= gemm_step(n1, "neon", 1, 0, 8, 2)
 
 
 def test_the_slowest_rate_counts_out_of_order() -> None:
     core = Core(fmas=2, loads=2, issue=6, latency=4)
-    assert gemm_step(core, "avx512", 1, 14, 2) == 14  # 28 products
-    assert gemm_step(core, "avx512", 1, 1, 1) == 4  # latency
-    assert gemm_step(core, "avx512", 1, 14, 1) == 7.5  # 15 loads
-    assert gemm_step(core, "avx512", 1, 6, 4) == 12
-    assert gemm_step(core, "avx2", 1, 6, 4) == 18  # 13 of 29 vectors have no register
+    assert gemm_step(core, "avx512", 1, 0, 14, 2) == 14  # 28 products
+    assert gemm_step(core, "avx512", 1, 0, 1, 1) == 4  # latency
+    assert gemm_step(core, "avx512", 1, 0, 14, 1) == 7.5  # 15 loads
+    assert gemm_step(core, "avx512", 1, 0, 6, 4) == 12
+    assert gemm_step(core, "avx2", 1, 0, 6, 4) == 18  # 13 of 29 vectors have no register
 
 
 def test_unknown_cores_are_as_usual() -> None:
@@ -113,11 +116,16 @@ def test_data_come_from_the_cache_that_they_fit_in() -> None:
 # -- estimates -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", [A53, A72, N1, ZEN4, profile("arm")], ids=lambda t: t.name)
+HALVES = replace(profile("graviton3"), precision="bf16")
+
+
+@pytest.mark.parametrize(
+    "target", [A53, A72, N1, ZEN4, profile("arm"), HALVES], ids=lambda t: t.name
+)
 @pytest.mark.parametrize("key", WORKLOADS)
 def test_every_config_has_an_estimate(key: str, target: Target) -> None:
     w = Workload.parse(key)
-    for config in space(w.op, w, target).configs:
+    for config in space(w.op, w, target, max_error=1.0).configs:
         found = estimate(w, config, target)
         assert math.isfinite(found.seconds) and found.seconds >= 0
         assert set(found.parts) <= set(PARTS) and min(found.parts.values(), default=0) >= 0
@@ -164,6 +172,32 @@ def test_what_decides_about_others_has_no_estimate() -> None:
 
 
 # -- quality ---------------------------------------------------------------------------------------
+
+
+def test_estimates_rank_what_was_measured() -> None:
+    """With factors that were fitted to other tasks, as a search for a new layer has them."""
+    samples, core = load(FOLDER)
+    assert core == "amd-25-17" and len(samples) >= 12
+    assert {s.family for s in samples} == set(FAMILIES)
+    guesses = fitting.leave_one_out(samples)
+    found = [quality(s, g) for s, g in zip(samples, guesses, strict=True)]
+    for q in found:
+        assert q.five <= 0.10, q
+        assert q.five <= q.random_five, q
+    assert np.mean([q.correlation for q in found]) > 0.7
+    assert np.mean([q.five for q in found]) < 0.03
+    assert np.mean([q.five for q in found]) < np.mean([q.default for q in found])
+    assert np.mean([q.first for q in found]) < np.mean([q.random for q in found]) / 4
+
+
+def test_the_factors_are_those_of_the_recordings() -> None:
+    samples, core = load(FOLDER)
+    assert fitted().core == core
+    for family, stored in fitted().families.items():
+        own = [s for s in samples if s.family == family]
+        assert stored.tasks == len(own)
+        fresh = fitting.fit(own)
+        assert [stored.factors[name] for name in PARTS] == pytest.approx(fresh, rel=0.05)
 
 
 def test_the_table_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

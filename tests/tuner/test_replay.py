@@ -16,6 +16,8 @@ from luthier.tuner.replay import ReplayMeasurer, main, reached
 
 FOLDER = Path(__file__).parents[1] / "data" / "replay"
 FILES = sorted(FOLDER.glob("*.jsonl.gz"))
+SEARCHED = [FOLDER / f"{name}.jsonl.gz" for name in ("conv1x1", "conv3x3", "gemm_square", "stem")]
+"""Large ones of several kinds, which take a while to search."""
 
 
 @pytest.fixture
@@ -68,14 +70,14 @@ def test_a_run_over_a_recording(
 
 
 def test_there_are_recordings() -> None:
-    assert len(FILES) >= 3
+    assert set(SEARCHED) < set(FILES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name.split(".")[0])
 def test_recordings_are_sound(path: Path) -> None:
     space = load_space(path)
     keys = {tuple(sorted(c.items())) for c in space.configs}
-    assert len(keys) == len(space.configs) == len(space.outcomes) >= 200
+    assert len(keys) == len(space.configs) == len(space.outcomes) >= 10
     assert space.default in space.configs
     assert 0 < space.optimum <= 1
     assert path.stat().st_size < 200_000
@@ -83,8 +85,8 @@ def test_recordings_are_sound(path: Path) -> None:
 
 @pytest.mark.parametrize(("strategy", "seeds"), [("bayes", 1), ("local", 5)])
 def test_a_strategy_comes_near_the_optimum(strategy: str, seeds: int) -> None:
-    """Nearer than chance would have it, over all recordings."""
-    spaces = [load_space(path) for path in FILES]
+    """Nearer than chance would have it."""
+    spaces = [load_space(path) for path in SEARCHED]
     found, chance = (
         [reached(s, name, trials=50, seed=seed)[-1] for s in spaces for seed in range(count)]
         for name, count in ((strategy, seeds), ("random", 20))

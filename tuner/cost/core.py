@@ -18,8 +18,9 @@ class Core:
 
     Attributes
     ----------
-    fmas, loads, issue : float
-        Vector multiply-adds, vector loads, and instructions of any kind, in a cycle.
+    fmas, loads, broadcasts, issue : float
+        Vector multiply-adds, vector loads, loads of one value to all of a vector, and instructions
+        of any kind, in a cycle.
     latency : float
         Cycles until a sum can be added to again.
     in_order : bool
@@ -32,6 +33,7 @@ class Core:
 
     fmas: float = 2
     loads: float = 2
+    broadcasts: float = 2
     issue: float = 4
     latency: float = 4
     in_order: bool = False
@@ -68,13 +70,20 @@ ARM_CORES = {
 # prefix that fits counts.
 _AVX512 = Core(fmas=2, loads=2, issue=6, l2=48, l3=16, memory=5)
 _AVX2 = Core(fmas=2, loads=2, issue=6, l2=32, l3=16, memory=5)
-X86_CORES = (("amd-25", "avx512", Core(fmas=1, loads=1, issue=6, l2=32, l3=16, memory=6)),)
+_ZEN4 = Core(fmas=2, loads=2, broadcasts=1.7, issue=6, l2=32, l3=16, memory=6)
+X86_CORES = (
+    ("amd-25", "avx512", replace(_ZEN4, fmas=1, loads=1, broadcasts=2)),
+    ("amd-25", "avx2", _ZEN4),
+)
 
 REGISTERS = {"avx512": 32, "avx512vnni": 32, "avx2": 16, "avxvnni": 16, "scalar": 16}
 """Vector registers, where they are not 32."""
 
 DOTS = {"avx512": 2, "avx2": 2, "neon": 2, "neonmull": 3, "neoni8mm": 1}
 """Instructions of the product of one vector of bytes, where it is not one."""
+
+PREFETCH_CYCLES = 0.5
+"""Of each vector asked for ahead of time, whatever else goes on."""
 
 
 def lanes(isa: str) -> int:
@@ -95,7 +104,7 @@ def core_of(target: Target, isa: str) -> Core:
     return _AVX512 if wide else _AVX2
 
 
-def gemm_step(core: Core, isa: str, ku: int, mr: int, nv: int) -> float:
+def gemm_step(core: Core, isa: str, ku: int, prefetch: int, mr: int, nv: int) -> float:
     """Cycles in which a register tile of `mr` rows by `nv` vectors takes in one more k.
 
     The products, the loads and all instructions have rates of their own, the slowest of which
@@ -103,31 +112,43 @@ def gemm_step(core: Core, isa: str, ku: int, mr: int, nv: int) -> float:
     two instructions that go beside products. Tiles that do not fit in the registers store and load
     what is too much.
     """
-    products = mr * nv
-    if lanes(isa) == 4:  # a register holds four k of a row, picked by lane
-        loads, held = nv + mr / 4, products + nv + min(mr, 4)
+    products, loads, broadcasts = mr * nv, float(nv), 0.0
+    if isa.startswith("neon"):  # a register holds four k of a row, picked by lane
+        loads += mr / 4
+        held = products + nv + min(mr, 4)
         if ku in HALVES:
             beside = 4 * nv + mr + 2
             width = 2 if core.in_order else core.issue
             return max(products / core.fmas, (products + beside) / width)
     else:
-        loads, held = nv + mr, products + nv + (nv > 1)
-    form = _kernels.half_format(isa)
-    k = form[1] if form else 1  # that a step of halves takes at once
-    return _cycles(core, isa, products, loads, held, mr) / k
+        broadcasts = mr
+        held = products + nv + (nv > 1)
+    ahead = PREFETCH_CYCLES * nv * (prefetch > 0)
+    return _cycles(core, isa, products, loads, broadcasts, held) + ahead
 
 
 def qgemm_step(core: Core, isa: str, mr: int, nv: int) -> float:
     """The same of bytes, for one more group of k."""
-    rows = 1 if isa in ("avx512vnni", "avx512", "avxvnni", "avx2", "scalar") else 0.25
-    products = mr * nv * DOTS.get(isa, 1)
-    held = mr * nv + nv + (1 if rows == 1 else mr)
-    return _cycles(core, isa, products, nv + mr * rows, held, mr)
+    products, loads, broadcasts = mr * nv * DOTS.get(isa, 1), float(nv), 0.0
+    if isa.startswith("neon"):
+        loads += mr / 4
+        held = mr * nv + nv + mr
+    else:
+        broadcasts = mr
+        held = mr * nv + nv + 1
+    return _cycles(core, isa, products, loads, broadcasts, held)
 
 
-def _cycles(core: Core, isa: str, products: float, loads: float, held: float, mr: int) -> float:
+def _cycles(
+    core: Core, isa: str, products: float, loads: float, broadcasts: float, held: float
+) -> float:
     loads += 2 * max(0.0, held - REGISTERS.get(isa, 32))
     if core.in_order:
-        return products / core.fmas + loads * core.load_cycles
-    count = products + loads + mr / 3 + 2
-    return max(products / core.fmas, loads / core.loads, count / core.issue, core.latency)
+        return products / core.fmas + (loads + broadcasts) * core.load_cycles
+    count = products + loads + broadcasts + broadcasts / 3 + 2
+    return max(
+        products / core.fmas,
+        loads / core.loads + broadcasts / core.broadcasts,
+        count / core.issue,
+        core.latency,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from luthier.kernels import quant_spaces
+from luthier.kernels import _kernels, quant_spaces
 from luthier.kernels.fields import winograd_tile
 from luthier.kernels.workload import Conv2d, Gemm, QConv2d, QGemm, Quantised
 from luthier.target import Target
@@ -19,13 +19,13 @@ __all__ = ["product_parts"]
 Config = Mapping[str, Any]
 Parts = dict[str, float]
 
-TILE_CYCLES = 12.0
+TILE_CYCLES = 6.0
 """Of calling a kernel and setting up its sums."""
 
 SEGMENT_CYCLES = 6.0
 """Of one more run of k inside a tile."""
 
-FORK_CYCLES = 2500.0
+FORK_CYCLES = 5000.0
 """Of waking the other threads and waiting for the last one."""
 
 BLOCK_CYCLES = 60.0
@@ -50,12 +50,11 @@ def product_parts(w: Any, config: Config, target: Target) -> Parts:
 
 
 @lru_cache
-def _step(target: Target, isa: str, ku: int | None) -> Step:
-    """The step function of an instruction set; always the same one, for `sweep`. `ku` is None for
-    products of bytes."""
-    core = core_of(target, isa)
-    step = partial(qgemm_step, core, isa) if ku is None else partial(gemm_step, core, isa, ku)
-    return lru_cache(step)
+def _step(target: Target, isa: str, *loop: int) -> Step:
+    """The step function of an instruction set; always the same one, for `sweep`. `loop` is `ku` and
+    `prefetch`, which products of bytes have not."""
+    step = gemm_step if loop else qgemm_step
+    return lru_cache(partial(step, core_of(target, isa), isa, *loop))
 
 
 class _Product:
@@ -68,15 +67,20 @@ class _Product:
         self.conv = isinstance(w, (Conv2d, QConv2d))
         self.core = core_of(target, self.isa)
         self.width = lanes(self.isa)
-        self.step = _step(target, self.isa, None if self.quantised else config["ku"])
+        loop = () if self.quantised else (config["ku"], config["prefetch"])
+        self.step = _step(target, self.isa, *loop)
         self.threads = max(1, config["threads"])
         self.traffic = traffic_of(target, self.isa, self.threads)
-        # Bytes that one value of k takes on the left, in the weights, and of a result.
+        # Of one value of k in bytes: on the left as kernels read it, in the weights, of a result.
+        half = _kernels.half_format(self.isa)
         self.group = quant_spaces._BYTES.get(self.isa, 2) if self.quantised else 1
         self.copied = self.quantised and self.isa not in quant_spaces._BYTES
-        wide = 2.0 if self.copied else 1.0
-        output = 4.0 if not self.quantised or w.y == "f32" else 1.0
-        self.size = Operands(wide, wide, output) if self.quantised else Operands()
+        self.size = Operands()
+        if half:
+            self.group, self.copied, self.size = half[1], True, Operands(2, 2, 4)
+        elif self.quantised:
+            wide = 2 if self.copied else 1
+            self.size = Operands(wide, wide, 4 if w.y == "f32" else 1)
         self.left = 1.0 if self.quantised else 4.0
 
     def parts(self) -> Parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from luthier.cli import common
 from luthier.errors import ArgumentError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from luthier.graph import Plan
+    from luthier.session import InferenceSession
     from luthier.target import Target
     from luthier.tuner import Estimates
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from luthier.exported import ExportedModel
     from luthier.feeds import example_feeds
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from luthier.target import profile
 
     target = native_target() if args.target == "native" else profile(args.target)
+    target = replace(target, precision=args.precision)
     foreign = target.arch != native_target().arch
     if foreign and args.profile:
         raise ArgumentError(f"--profile: this machine cannot run plans for {target.name}")
@@ -60,10 +62,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     feeds = session.check_feeds(example_feeds(session.model, dict(args.shape)))
-    if foreign:
-        plan = _plan_for(target, session.model, feeds, session.num_threads, args)
-    else:
-        plan = session.plan(feeds)
+    plan = _plan_for(target, session, feeds, args) if foreign else session.plan(feeds)
     times = plan.profile(list(feeds.values()), args.repeats) if args.profile else None
     estimates = _estimates(plan, target, args)
     if args.json:
@@ -109,9 +108,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan_for(
     target: Target,
-    model: Any,
+    session: InferenceSession,
     feeds: Mapping[str, np.ndarray],
-    threads: int,
     args: argparse.Namespace,
 ) -> Plan:
     """A plan that cannot run here."""
@@ -119,6 +117,7 @@ def _plan_for(
     from luthier.model import Model
     from luthier.session import config_chooser, open_records
 
+    model, threads, max_error = session.model, session.num_threads, session.max_error
     if not isinstance(model, Model):
         raise ArgumentError(f"{args.model}: exported for targets of its own")
     choose = config_chooser(
@@ -127,10 +126,10 @@ def _plan_for(
         model=model.digest,
         shapes={name: array.shape for name, array in feeds.items()},
         threads=threads,
-        max_error=args.max_error,
+        max_error=max_error,
     )
     graph = model.specialise(feeds)
-    return lower(graph, choose, threads, max_error=args.max_error, target=target)
+    return lower(graph, choose, threads, max_error=max_error, target=target)
 
 
 def _estimates(plan: Plan, target: Target, args: argparse.Namespace) -> list[Estimates]:
