@@ -243,3 +243,37 @@ def test_arguments_that_do_not_fit(exported: Path, tmp_path: Path) -> None:
         luthier.InferenceSession(exported).run(None, {"x": np.zeros((1, 3, 9, 10), np.float32)})
     with pytest.raises(luthier.LuthierError, match="nowhere"):
         luthier.InferenceSession(tmp_path / "nowhere.luthier")
+
+
+def test_records_of_a_device_are_for_its_targets(
+    model: Path, shapes: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    """What was tuned on a board counts for its own profile and others of its core alone."""
+    from luthier.kernels.spaces import VERSION, default_config, space
+    from luthier.kernels.workload import Workload
+    from luthier.tuner import Database
+    from luthier.tuner.choose import device_of, kernels_hash
+    from luthier.tuner.record import Reference, Result, Times, Verdict
+
+    records, path = tmp_path / "records.jsonl", tmp_path / "tuned.luthier"
+    board, others = profile("raspberry-pi-4"), ("cortex-a72", "cortex-a53")
+    arguments = {"shapes": shapes, "num_threads": 1}
+    (plain,) = luthier.export(model, path, targets=[board], records=None, **arguments)
+    key = next(n.workload for n in plain.plan.nodes if n.op == "Conv")
+    workload = Workload.parse(key)
+    usual = default_config(workload, board)
+    config = next(c for c in space(workload.op, workload, board).configs if c["mr"] != usual["mr"])
+    line = Verdict(
+        run="r", sequence=1, device=device_of(board), kernels=kernels_hash(), library="0",
+        workload=key, space=VERSION, config=config, won=True,
+        result=Result(
+            "ok",
+            times=Times(1e-3, 1e-5, 9e-4, 3, 8, (1e-3, 9e-4, 1.1e-3)),
+            reference=Reference(usual, 0.5, 0.49, 0.51),
+        ),
+    )  # fmt: skip
+    Database(records).append(line)
+    entries = luthier.export(model, path, targets=[board, *others], records=records, **arguments)
+    found = {e.target.name: next(n for n in e.plan.nodes if n.workload == key) for e in entries}
+    assert [found[n].rung for n in (board.name, *others)] == ["exact", "core", "default"]
+    assert found[board.name].config == found["cortex-a72"].config == config
