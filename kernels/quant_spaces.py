@@ -40,6 +40,7 @@ TILES: dict[str, dict[int, tuple[int, ...]]] = {
 """Register tiles offered: vectors of columns -> rows. `qgemm.variants.h` lists what exists."""
 
 DEPTHWISE_TILES = {"avx2": (1, 2), "avxvnni": (1, 2), "avx512": (2, 3, 4), "avx512vnni": (2, 3, 4)}
+DEPTHWISE_TILES["neon"] = (2, 3, 4)
 """Pixels in a register tile of qdepthwise_conv2d; the others have only the kernel of any window."""
 
 _NEEDS = {

@@ -204,16 +204,26 @@ BLOCK = 32
 
 def pack_taps(taps: np.ndarray, stride: int, isa: str) -> np.ndarray:
     """Centred weights (c, kh, kw) in the order of ``qdwconv.h``, after the channels' int32 sums."""
+    c = len(taps)
+    starts = [min(start, c - BLOCK) for start in range(0, c, BLOCK)]
+    if isa == "neon":
+        blocks = np.stack([taps[start : start + BLOCK] for start in starts])
+        ordered = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1).astype("<i2"))
+    else:
+        ordered = _pack_groups(taps, starts, stride, isa)
+    sums = taps.sum((1, 2), dtype=np.int32)
+    return np.concatenate([sums.view(np.uint8), ordered.view(np.uint8).ravel()])
+
+
+def _pack_groups(taps: np.ndarray, starts: list[int], stride: int, isa: str) -> np.ndarray:
+    """Blocks of channels whose taps are multiplied in groups."""
     c, kh, kw = taps.shape
     group, dtype = (4, "<i1") if isa.endswith("vnni") else (2, "<i2")
     groups, parities = (kw + group) // group, 2 if stride == 1 else 1
     places = np.zeros((c, kh, parities, groups * group), dtype)
     for parity in range(parities):
         places[:, :, parity, parity : parity + kw] = taps
-    starts = [min(start, c - BLOCK) for start in range(0, c, BLOCK)]
     blocks = np.stack([places[start : start + BLOCK] for start in starts])
     # channel 16 h + 4 v + i, group g and place j: (block, kh, parity, g, v, h, i, j)
     split = blocks.reshape(-1, 2, 4, 4, kh, parities, groups, group)
-    ordered = np.ascontiguousarray(split.transpose(0, 4, 5, 6, 2, 1, 3, 7))
-    sums = taps.sum((1, 2), dtype=np.int32)
-    return np.concatenate([sums.view(np.uint8), ordered.view(np.uint8).ravel()])
+    return np.ascontiguousarray(split.transpose(0, 4, 5, 6, 2, 1, 3, 7))

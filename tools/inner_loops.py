@@ -317,6 +317,12 @@ FAMILIES = (
         shown=("qgemm_8_1", "qgemm_8_2", "qgemm_6_3", "qgemm_4_4"),
         moves=4,
     ),
+    Family(
+        *("int8 depthwise", "quant/qdwtile_neon.o", r"qdw_\d_\d_\d"),
+        COMMON | _names("smlal smlal2 uxtl uxtl2 eor"),
+        shown=("qdw_3_1_4", "qdw_3_2_4", "qdw_5_1_4", "qdw_5_2_4"),
+        moves=3,
+    ),
 )
 """All of them. Winograd convolutions multiply by the tiles of GEMM."""
 

@@ -13,7 +13,7 @@
 #include "quant/types.h"
 
 typedef lt_qdw_tile_fn *tile_lookup(int64_t kw, int64_t s, int64_t owt);
-extern tile_lookup lt_qdw_tile_avx2, lt_qdw_tile_avx512, lt_qdw_tile_avxvnni, lt_qdw_tile_avx512vnni;
+extern tile_lookup lt_qdw_tile_avx2, lt_qdw_tile_avx512, lt_qdw_tile_avxvnni, lt_qdw_tile_avx512vnni, lt_qdw_tile_neon;
 extern lt_qdw_fn lt_qdw_pixel_scalar, lt_qdw_pixel_avx2, lt_qdw_pixel_avx512, lt_qdw_pixel_neon;
 
 static tile_lookup *const tiles[LT_INT8_ISA_COUNT] = {
@@ -21,6 +21,7 @@ static tile_lookup *const tiles[LT_INT8_ISA_COUNT] = {
     [LT_ISA_AVX512] = LT_IF_AVX512(lt_qdw_tile_avx512),
     [LT_ISA_AVXVNNI] = LT_IF_AVXVNNI(lt_qdw_tile_avxvnni),
     [LT_ISA_AVX512VNNI] = LT_IF_AVX512VNNI(lt_qdw_tile_avx512vnni),
+    [LT_ISA_NEON] = LT_IF_NEON(lt_qdw_tile_neon),
 };
 static lt_qdw_fn *const pixel_kernels[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qdw_pixel);
 static lt_qsum_row_fn *const sum_rows[LT_ISA_COUNT] = LT_ISA_TABLE(lt_qsum_row);
@@ -66,6 +67,7 @@ static bool is_quantised(const lt_qdepthwise_conv2d_args *d) {
 }
 
 int64_t lt_qdw_block_bytes(int64_t isa, int64_t kh, int64_t kw, int64_t sw) {
+  if (isa == LT_ISA_NEON) return kh * kw * LT_QDW_BLOCK * (int64_t)sizeof(int16_t);
   const int64_t group = isa == LT_ISA_AVXVNNI || isa == LT_ISA_AVX512VNNI ? 4 : 2;
   return kh * (sw == 1 ? 2 : 1) * ((kw + group) / group) * LT_QDW_BLOCK * 4;
 }
@@ -141,7 +143,7 @@ static void start_tiles(qdw_job *job) {
   for (int64_t start = 0; start < d->c; start += LT_QDW_BLOCK, block++) {
     for (int i = 0; i < LT_QDW_BLOCK; i++) {
       const int64_t c = min64(start, d->c - LT_QDW_BLOCK) + i;
-      const int to = i % 16 / 4 * 8 + i / 16 * 4 + i % 4;
+      const int to = d->isa == LT_ISA_NEON ? i : i % 16 / 4 * 8 + i / 16 * 4 + i % 4;
       block->init[to] = (int32_t)((bias ? (uint32_t)bias[c] : 0u) - zero * (uint32_t)sums[c]);
       block->scale[to] = scale[c];
       job->tile.wide |= !(fabsf(scale[c]) < 1);

@@ -31,11 +31,13 @@ typedef void lt_qdw_fn(const lt_qdw_run *run);
  *
  *   group 4  unsigned bytes of x by signed bytes of w       avxvnni, avx512vnni
  *   group 2  16-bit integers                                avx2, avx512
+ *   group 1  16-bit integers, each tap alone                neon
  *
  * Weights: for each block of channels, (kh, parity, groups, vectors, channels of a vector, group), where groups =
  * (kw + group) / group; parity 0 has the taps from the first place of the groups on, parity 1, there for stride 1 only,
  * from the second one on; other places are 0. Vector v of a block holds channels 16 h + 4 v + i for h = 0, 1 and
- * i = 0 to 3. A last block that would be partly empty starts earlier instead, so that blocks may overlap. */
+ * i = 0 to 3. In groups of 1 there is one parity of kw taps, and channels keep their order. A last block that would be
+ * partly empty starts earlier instead, so that blocks may overlap. */
 #define LT_QDW_BLOCK 32
 #define LT_QDW_MAX_OWT 4
 #define LT_QDW_MAX_KH 7
