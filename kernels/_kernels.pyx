@@ -6,12 +6,17 @@ Arguments are filled by name from the field lists of ``lt_ops.h``; nothing here 
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+cimport numpy as cnp
 
 from operator import index
 
 import numpy as np
 
 from luthier.errors import KernelError
+
+cnp.import_array()
 
 
 cdef extern from *:
@@ -64,6 +69,9 @@ cdef extern from "gemm/gemm.h":
         pass
     ctypedef void (*lt_gemm_fn)(const lt_tile *)
     lt_gemm_fn lt_gemm_kernel(int64_t isa, int64_t mr, int64_t nv, int64_t ku)
+    int64_t lt_packed_size(int64_t lanes, int64_t k, int64_t n)
+    void lt_pack_panels(float *dst, const float *src, int64_t k, int64_t n, int64_t ks, int64_t ns, int64_t nr,
+                        int64_t lanes, int64_t panel) nogil
 
 cdef extern from "gemm/half.h":
     ctypedef struct lt_half:
@@ -160,7 +168,7 @@ cdef class Args:
                 self.slots[<int>slot] = 0
                 self.kept.pop(key, None)
             else:
-                self.slots[<int>slot] = <int64_t><uintptr_t>value.ctypes.data
+                self.slots[<int>slot] = <int64_t><uintptr_t>cnp.PyArray_DATA(<cnp.ndarray?>value)
                 self.kept[key] = value
         except (AttributeError, OverflowError, TypeError) as error:
             raise KernelError(f"{self.name}: argument {key!r}: {error}") from None
@@ -208,6 +216,69 @@ cdef class Args:
         return seconds
 
 
+cdef enum:
+    MAX_SLOTS = 128
+    MAX_ARRAYS = 8
+    CACHE_LINE = 64
+
+
+cdef class Call:
+    """An operator with all arguments but its arrays: what the NumPy functions keep for arguments that they met before.
+
+    Parameters
+    ----------
+    name : str
+    fields : dict
+        As for `Args`, without the arrays.
+    arrays : tuple of str
+        The fields that a call gives, in this order. Scratch memory is provided.
+
+    Examples
+    --------
+    >>> add = Call("binary", fields, ("a", "b", "y"))   # doctest: +SKIP
+    >>> add(a, b, y)                                    # doctest: +SKIP
+    """
+
+    cdef Args args
+    cdef int64_t size, count, work
+    cdef int64_t[MAX_ARRAYS] places
+
+    def __cinit__(self, str name, dict fields, tuple arrays):
+        self.args = Args(name, fields)
+        layout = self.args.layout
+        self.size, self.count = len(layout), len(arrays)
+        if self.size > MAX_SLOTS or self.count > MAX_ARRAYS:
+            raise KernelError(f"{name}: too many arguments")
+        for i in range(self.count):
+            self.places[i] = layout[arrays[i]][0]
+        self.work = layout["work"][0] if "work" in layout else -1
+
+    def __call__(self, *arrays):
+        """Run once with the GIL released; None is a null pointer. Raise KernelError on a bad status."""
+        cdef int64_t[MAX_SLOTS] slots
+        cdef int64_t i, room
+        cdef int status
+        cdef void *work = NULL
+        cdef const lt_op *op = &lt_op_table[self.args.index]
+        memcpy(slots, self.args.slots, self.size * sizeof(int64_t))
+        if len(arrays) != self.count:
+            raise KernelError(f"{self.args.name}: {self.count} arrays are wanted")
+        for i in range(self.count):
+            if arrays[i] is not None:
+                slots[self.places[i]] = <int64_t><uintptr_t>cnp.PyArray_DATA(<cnp.ndarray?>arrays[i])
+        room = op.work(slots) if self.work >= 0 else 0
+        if room:
+            work = malloc(room + CACHE_LINE)
+            if work == NULL:
+                raise KernelError(f"no memory for {room} bytes")
+            slots[self.work] = <int64_t>((<uintptr_t>work + CACHE_LINE - 1) & ~<uintptr_t>(CACHE_LINE - 1))
+        with nogil:
+            status = op.run(slots)
+        free(work)
+        if status:
+            raise KernelError(f"{self.args.name}: {STATUS.get(status, status)}")
+
+
 def call(str name, dict fields):
     """Fill the arguments of operator `name`, run it once, and provide scratch memory if it asks for some."""
     args = Args(name, fields)
@@ -230,6 +301,31 @@ def aligned_bytes(size, alignment=64):
         raise KernelError(f"no memory for {size} bytes") from None
     skip = -room.ctypes.data % alignment
     return room[skip : skip + size]
+
+
+def is_dense_f32(value):
+    """Whether `value` is an array of float32 as kernels read it: contiguous, aligned, in this machine's byte order."""
+    return (
+        cnp.PyArray_Check(value)
+        and cnp.PyArray_TYPE(<cnp.ndarray>value) == cnp.NPY_FLOAT32
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>value)
+    )
+
+
+def pack_panels(cnp.ndarray matrix, int64_t width, int64_t lanes):
+    """A float32 matrix (k, n), of any strides, as panels of `width` columns, the last as narrow as whole vectors allow."""
+    if matrix.ndim != 2 or cnp.PyArray_TYPE(matrix) != cnp.NPY_FLOAT32 or width < 1 or lanes < 1:
+        raise KernelError("pack_panels: a float32 matrix is wanted")
+    cdef int64_t k = matrix.shape[0], n = matrix.shape[1], panel
+    cdef int64_t ks = matrix.strides[0] // 4, ns = matrix.strides[1] // 4
+    cdef cnp.npy_intp size = lt_packed_size(lanes, k, n)
+    cdef cnp.ndarray packed = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT32, 0)
+    cdef float *to = <float *>cnp.PyArray_DATA(packed)
+    cdef const float *source = <const float *>cnp.PyArray_DATA(matrix)
+    with nogil:
+        for panel in range((n + width - 1) // width):
+            lt_pack_panels(to, source, k, n, ks, ns, width, lanes, panel)
+    return packed
 
 
 def cpu_isas():

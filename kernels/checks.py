@@ -14,6 +14,8 @@ from luthier.kernels import _kernels, cpu
 from luthier.kernels.workload import ACTIVATIONS
 
 __all__ = [
+    "F32",
+    "SIGNATURES",
     "byte_array",
     "byte_map",
     "byte_zero",
@@ -29,19 +31,26 @@ __all__ = [
     "window",
 ]
 
+F32 = np.dtype(np.float32)
+
+SIGNATURES = 512
+"""Shapes and arguments that a function on arrays remembers, with what follows from them."""
+
 _DEFAULT_PARAMS = {"hard_sigmoid": (0.2, 0.5), "leaky_relu": (0.01, 0.0)}
 """ONNX's defaults."""
 
 
 def float_array(name: str, value: np.ndarray, ranks: Sequence[int] | None = None) -> np.ndarray:
     """`value` as a contiguous array, if it is float32 and of one of the `ranks` (None: any)."""
-    value = np.asarray(value)
-    if value.dtype != np.float32:
-        raise ArgumentError(f"{name}: expected float32, got {value.dtype}")
+    if not _kernels.is_dense_f32(value):
+        value = np.asarray(value)
+        if value.dtype != F32:
+            raise ArgumentError(f"{name}: expected float32, got {value.dtype}")
+        value = np.require(value, requirements=["C", "A"])
     if ranks is not None and value.ndim not in ranks:
         expected = " or ".join(map(str, ranks))
         raise ArgumentError(f"{name}: expected rank {expected}, got {value.ndim}")
-    return np.require(value, requirements=["C", "A"])
+    return value
 
 
 def feature_map(name: str, value: np.ndarray, layout: str) -> np.ndarray:
@@ -101,6 +110,8 @@ def resolve_activation(
     name: str | None, params: Sequence[float] | None
 ) -> tuple[str, tuple[float, float]]:
     """The activation's name, and its two parameters with ONNX's defaults."""
+    if name is None and params is None:
+        return "none", (0.0, 0.0)
     name = name or "none"
     if name not in ACTIVATIONS:
         raise ArgumentError(f"activation: expected one of {ACTIVATIONS}, got {name!r}")

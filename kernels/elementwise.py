@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels
 from luthier.kernels.checks import (
+    F32,
+    SIGNATURES,
     check_axis,
     check_threads,
     float_array,
@@ -133,14 +137,17 @@ def unary(
     array([0., 2.], dtype=float32)
     """
     x = float_array("x", x)
-    y = output_array(out, x.shape, np.dtype(np.float32))
-    slots = {
-        **_common(isa, num_threads),
-        **_epilogue(activation, activation_params),
-        **{"op": _index("op", op, UNARY_OPS), "x": x, "y": y, "n": x.size},
-    }
-    _kernels.call("unary", slots)
+    y = output_array(out, x.shape, F32)
+    after = resolve_activation(activation, activation_params)
+    _prepare_unary(op, x.size, after, isa, num_threads)(x, y)
     return y
+
+
+@lru_cache(SIGNATURES)
+def _prepare_unary(op, size, after, isa, threads) -> _kernels.Call:
+    number = _index("op", op, UNARY_OPS)
+    slots = {**_common(isa, threads), **epilogue_fields(*after), "op": number, "n": size}
+    return _kernels.Call("unary", slots, ("x", "y"))
 
 
 def binary(
@@ -182,20 +189,28 @@ def binary(
            [2., 3.]], dtype=float32)
     """
     a, b = float_array("a", a), float_array("b", b)
+    after = resolve_activation(activation, activation_params)
+    call, shape, dtype = _prepare_binary(op, a.shape, b.shape, after, isa, num_threads)
+    y = output_array(out, shape, dtype)
+    call(a, b, y)
+    return y
+
+
+@lru_cache(SIGNATURES)
+def _prepare_binary(op, a, b, after, isa, threads) -> tuple[_kernels.Call, Any, np.dtype]:
     number = _index("op", op, BINARY_OPS)
     compares = number >= BINARY_OPS.index("equal")
-    if compares and activation not in (None, "none"):
-        raise ArgumentError(f"activation: {op!r} has none, got {activation!r}")
-    shape = broadcast_shape(a.shape, b.shape)
-    y = output_array(out, shape, np.dtype(np.bool_ if compares else np.float32))
+    if compares and after[0] != "none":
+        raise ArgumentError(f"activation: {op!r} has none, got {after[0]!r}")
+    shape = broadcast_shape(a, b)
     slots = {
-        **_common(isa, num_threads),
-        **_epilogue(activation, activation_params),
+        **_common(isa, threads),
+        **epilogue_fields(*after),
         **broadcast_slots(shape, a=a, b=b),
-        **{"op": number, "a": a, "b": b, "y": y},
+        "op": number,
     }
-    _kernels.call("binary", slots)
-    return y
+    dtype = np.dtype(np.bool_) if compares else F32
+    return _kernels.Call("binary", slots, ("a", "b", "y")), shape, dtype
 
 
 def where(
@@ -232,7 +247,7 @@ def where(
     shape = broadcast_shape(c.shape, a.shape, b.shape)
     y = np.empty(shape, a.dtype)
     slots = {
-        **broadcast_slots(shape, c=c, a=a, b=b),
+        **broadcast_slots(shape, c=c.shape, a=a.shape, b=b.shape),
         **{"c": c, "a": a, "b": b, "y": y, "size": a.itemsize},
         "threads": check_threads(num_threads),
     }
@@ -379,16 +394,21 @@ def softmax(
     array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
     x = float_array("x", x)
-    axis = check_axis(axis, x.ndim)
     y = np.empty_like(x)
-    sizes = {
-        "outer": math.prod(x.shape[:axis]),
-        "count": x.shape[axis],
-        "inner": math.prod(x.shape[axis + 1 :]),
-    }
-    ends = {"x": x, "y": y, "log": int(log)}
-    _kernels.call("softmax", {**_common(isa, num_threads), **sizes, **ends})
+    _prepare_softmax(x.shape, axis, bool(log), isa, num_threads)(x, y)
     return y
+
+
+@lru_cache(SIGNATURES)
+def _prepare_softmax(shape, axis, log, isa, threads) -> _kernels.Call:
+    axis = check_axis(axis, len(shape))
+    sizes = {
+        "outer": math.prod(shape[:axis]),
+        "count": shape[axis],
+        "inner": math.prod(shape[axis + 1 :]),
+    }
+    slots = {**_common(isa, threads), **sizes, "log": int(log)}
+    return _kernels.Call("softmax", slots, ("x", "y"))
 
 
 def layer_norm(
@@ -452,10 +472,6 @@ def _common(isa: str | None, num_threads: int) -> dict[str, int]:
     return {"isa": isa_number(isa), "threads": check_threads(num_threads)}
 
 
-def _epilogue(activation: str | None, params: Sequence[float] | None) -> dict:
-    return epilogue_fields(*resolve_activation(activation, params))
-
-
 def _index(what: str, name: str, names: tuple[str, ...]) -> int:
     if name not in names:
         raise ArgumentError(f"{what}: expected one of {', '.join(names)}, got {name!r}")
@@ -471,8 +487,8 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         raise ArgumentError(f"the shapes {listed} do not broadcast") from None
 
 
-def broadcast_slots(shape: tuple[int, ...], **operands: np.ndarray) -> dict[str, int]:
-    """Loops over a dense result y and its operands."""
-    strides = {name: broadcast_strides(v.shape, shape) for name, v in operands.items()}
+def broadcast_slots(shape: tuple[int, ...], **operands: tuple[int, ...]) -> dict[str, int]:
+    """Loops over a dense result y and its operands, whose shapes are given."""
+    strides = {name: broadcast_strides(v, shape) for name, v in operands.items()}
     slots = loop_slots(shape, {**strides, "y": dense_strides(shape)})
     return {name: value for name, value in slots.items() if name[0] != "y"}

@@ -160,7 +160,11 @@ def pack_weights(workload: Workload, weights: np.ndarray, config: Config) -> np.
         places = (place for g in w for place in _winograd_weights(g, tile))
         return np.concatenate([_pack_panels(place, config) for place in places])
     parts = [_pack_panels(g.transpose(2, 3, 1, 0).reshape(-1, g.shape[0]), config) for g in w]
-    return np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def winograd_tile(config: Config) -> int:
@@ -221,9 +225,10 @@ def _strassen_parts(w: np.ndarray) -> list[np.ndarray]:
 def _pack_panels(matrix: np.ndarray, config: Config) -> np.ndarray:
     """A (k, n) matrix as panels of `nv` vectors, the last as narrow as whole vectors allow."""
     lanes = _kernels.isa_lanes(config["isa"])
-    if config["isa"] in HALF_ISAS:
-        matrix, inner = half_rows(matrix, config["isa"])
-        lanes *= inner
+    if config["isa"] not in HALF_ISAS:
+        return _kernels.pack_panels(matrix, lanes * config["nv"], lanes)
+    matrix, inner = half_rows(matrix, config["isa"])
+    lanes *= inner
     width = lanes * config["nv"]
     k, n = matrix.shape
     full = n // width

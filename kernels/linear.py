@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from operator import index
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from luthier.errors import ArgumentError
 from luthier.kernels import _kernels, fields
 from luthier.kernels.checks import (
+    F32,
+    SIGNATURES,
     check_threads,
     feature_map,
     float_array,
@@ -23,6 +27,18 @@ from luthier.kernels.spaces import allow, check_config, default_config
 from luthier.kernels.workload import Conv2d, DepthwiseConv2d, Gemm, Workload
 
 __all__ = ["conv2d", "depthwise_conv2d", "gemm"]
+
+Shape = tuple[int, ...]
+
+
+class _Prepared(NamedTuple):
+    """What follows from the shapes and arguments of a call."""
+
+    call: _kernels.Call
+    shape: Shape  # of the result
+    empty: bool
+    workload: Workload
+    config: dict[str, Any]
 
 
 def gemm(
@@ -77,25 +93,35 @@ def gemm(
     array([3., 3., 3., 3.], dtype=float32)
     """
     a, w = float_array("a", a, (2, 3)), float_array("w", w, (2, 3))
-    if a.shape[-1] != w.shape[-2] or (w.ndim == 3 and a.shape[:-2] != w.shape[:-2]):
-        raise ArgumentError(f"gemm: a {list(a.shape)} and w {list(w.shape)} do not fit")
-    batch = len(a) if w.ndim == 3 else 1
-    packed = w.ndim == 2 and config is not None  # else C packs it, on all threads
+    bias, residual = _floats("bias", bias, (1,)), _floats("residual", residual)
     name, params = resolve_activation(activation, activation_params)
+    operands = a.shape, w.shape, _shape(bias), _shape(residual)
+    prepare = _prepare_gemm if config is None else _prepare_gemm.__wrapped__
+    prepared = prepare(*operands, name, params, num_threads, config, precision)
+    if w.ndim == 2 and config is not None:  # else C packs it, on all threads
+        w = fields.pack_weights(prepared.workload, w, prepared.config)
+    return _run(prepared, a, w, bias, residual)
+
+
+@lru_cache(SIGNATURES)
+def _prepare_gemm(
+    a, w, bias, residual, activation, params, threads, config, precision
+) -> _Prepared:
+    if a[-1] != w[-2] or (len(w) == 3 and a[:-2] != w[:-2]):
+        raise ArgumentError(f"gemm: a {list(a)} and w {list(w)} do not fit")
+    batch = a[0] if len(w) == 3 else 1
     workload = Gemm(
-        m=math.prod(a.shape[:-1]) // max(1, batch),
-        n=w.shape[-1],
-        k=a.shape[-1],
+        m=math.prod(a[:-1]) // max(1, batch),
+        n=w[-1],
+        k=a[-1],
         batch=batch,
-        packed=packed,
+        packed=len(w) == 2 and config is not None,
         bias=bias is not None,
         residual=residual is not None,
-        activation=name,
-        threads=num_threads,
+        activation=activation,
+        threads=threads,
     )
-    shape = (*a.shape[:-1], w.shape[-1])
-    weights = (lambda c: fields.pack_weights(workload, w, c)) if packed else (lambda c: w)
-    return _call(workload, {"a": a}, weights, bias, residual, shape, params, config, precision)
+    return _prepare(workload, "a", (*a[:-1], w[-1]), bias, residual, params, config, precision)
 
 
 def conv2d(
@@ -156,28 +182,59 @@ def conv2d(
     (1, 16, 8, 8)
     """
     x, w = feature_map("x", x, layout), float_array("w", w, (4,))
-    n, h, width, c = x.shape
-    if groups < 1 or c != w.shape[1] * groups or w.shape[0] % groups:
+    place = _window(strides, pads, dilations)
+    return _convolve(
+        _prepare_conv2d,
+        x,
+        w,
+        bias,
+        residual,
+        activation,
+        activation_params,
+        layout,
+        config,
+        (*place, index(groups), num_threads, precision),
+    )
+
+
+@lru_cache(SIGNATURES)
+def _prepare_conv2d(
+    x,
+    w,
+    bias,
+    residual,
+    activation,
+    params,
+    config,
+    strides,
+    pads,
+    dilations,
+    groups,
+    threads,
+    precision,
+) -> _Prepared:
+    n, h, width, c = x
+    if groups < 1 or c != w[1] * groups or w[0] % groups:
         raise ArgumentError(
-            f"conv2d: {c} channels, weights {list(w.shape)} and {groups} groups do not fit"
+            f"conv2d: {c} channels, weights {list(w)} and {groups} groups do not fit"
         )
-    name, params = resolve_activation(activation, activation_params)
     workload = Conv2d(
         n=n,
         c=c,
         h=h,
         w=width,
-        k=w.shape[0],
-        r=w.shape[2],
-        s=w.shape[3],
+        k=w[0],
+        r=w[2],
+        s=w[3],
         groups=groups,
         **window(strides, pads, dilations),
         bias=bias is not None,
         residual=residual is not None,
-        activation=name,
-        threads=num_threads,
+        activation=activation,
+        threads=threads,
     )
-    return _convolve(workload, x, w, bias, residual, params, layout, config, precision)
+    shape = n, workload.oh, workload.ow, w[0]
+    return _prepare(workload, "x", shape, bias, residual, params, config, precision)
 
 
 def depthwise_conv2d(
@@ -222,74 +279,100 @@ def depthwise_conv2d(
     (1, 32, 4, 4)
     """
     x, w = feature_map("x", x, layout), float_array("w", w, (4,))
-    n, h, width, c = x.shape
-    if w.shape[:2] != (c, 1):
-        raise ArgumentError(
-            f"depthwise_conv2d: expected weights [{c}, 1, kh, kw], got {list(w.shape)}"
-        )
-    name, params = resolve_activation(activation, activation_params)
+    place = _window(strides, pads, dilations)
+    return _convolve(
+        _prepare_depthwise,
+        x,
+        w,
+        bias,
+        residual,
+        activation,
+        activation_params,
+        layout,
+        config,
+        (*place, num_threads),
+    )
+
+
+@lru_cache(SIGNATURES)
+def _prepare_depthwise(
+    x, w, bias, residual, activation, params, config, strides, pads, dilations, threads
+) -> _Prepared:
+    n, h, width, c = x
+    if w[:2] != (c, 1):
+        raise ArgumentError(f"depthwise_conv2d: expected weights [{c}, 1, kh, kw], got {list(w)}")
     workload = DepthwiseConv2d(
         n=n,
         c=c,
         h=h,
         w=width,
-        r=w.shape[2],
-        s=w.shape[3],
+        r=w[2],
+        s=w[3],
         **window(strides, pads, dilations),
         bias=bias is not None,
         residual=residual is not None,
-        activation=name,
-        threads=num_threads,
+        activation=activation,
+        threads=threads,
     )
-    return _convolve(workload, x, w, bias, residual, params, layout, config)
+    shape = n, workload.oh, workload.ow, c
+    return _prepare(workload, "x", shape, bias, residual, params, config)
 
 
-def _convolve(workload, x, w, bias, residual, params, layout, config, precision="fp32"):
+def _convolve(
+    prepare, x, w, bias, residual, activation, activation_params, layout, config, rest
+) -> np.ndarray:
     if residual is not None:
         residual = feature_map("residual", residual, layout)
-    shape = (workload.n, workload.oh, workload.ow, w.shape[0])
-    y = _call(
-        workload,
-        {"x": x},
-        lambda c: fields.pack_weights(workload, w, c),
-        bias,
-        residual,
-        shape,
-        params,
-        config,
-        precision,
-    )
+    bias = _floats("bias", bias, (1,))
+    name, params = resolve_activation(activation, activation_params)
+    operands = x.shape, w.shape, _shape(bias), _shape(residual)
+    prepare = prepare if config is None else prepare.__wrapped__
+    prepared = prepare(*operands, name, params, config, *rest)
+    packed = fields.pack_weights(prepared.workload, w, prepared.config)
+    y = _run(prepared, x, packed, bias, residual)
     return y if layout == "NHWC" else np.ascontiguousarray(y.transpose(0, 3, 1, 2))
 
 
-def _call(
-    workload: Workload, inputs, weights, bias, residual, shape, params, config, precision
-) -> np.ndarray:
+def _window(strides, pads, dilations) -> tuple[Shape, Shape, Shape]:
+    """The three as what may be a key; `window` says whether they are right."""
+    try:
+        return tuple(map(index, strides)), tuple(map(index, pads)), tuple(map(index, dilations))
+    except TypeError:
+        return tuple(window(strides, pads, dilations).values())
+
+
+def _floats(name: str, value: Any, ranks: Sequence[int] | None = None) -> np.ndarray | None:
+    return None if value is None else float_array(name, value, ranks)
+
+
+def _shape(value: np.ndarray | None) -> Shape | None:
+    return None if value is None else value.shape
+
+
+def _prepare(
+    workload, source, shape, bias, residual, params, config, precision="fp32"
+) -> _Prepared:
+    """The call of an operator whose input is in the slot `source`."""
     check_threads(workload.threads)
-    target, max_error = allow(native_target(), precision, None)
     if config is None:
-        config = default_config(workload, target, max_error)
+        config = default_config(workload, *allow(native_target(), precision, None))
     else:
+        allow(native_target(), precision, None)
         config = check_config(workload, config)
-    if bias is not None:
-        bias = float_array("bias", bias, (1,))
-        if bias.shape != shape[-1:]:
-            raise ArgumentError(f"bias: expected [{shape[-1]}], got {list(bias.shape)}")
-    if residual is not None:
-        residual = float_array("residual", residual, (len(shape),))
-        if residual.shape != shape:
-            raise ArgumentError(f"residual: expected {list(shape)}, got {list(residual.shape)}")
-    y = output_array(None, shape, np.dtype(np.float32))
-    if y.size:
-        slots = {
-            **fields.workload_fields(workload),
-            **fields.epilogue_fields(workload.activation, params),
-            **fields.config_fields(config),
-            **inputs,
-            "w": weights(config),
-            "bias": bias,
-            "residual": residual,
-            "y": y,
-        }
-        _kernels.call(workload.op, slots)
+    for name, given, expected in (("bias", bias, shape[-1:]), ("residual", residual, shape)):
+        if given not in (None, expected):
+            raise ArgumentError(f"{name}: expected {list(expected)}, got {list(given)}")
+    slots = {
+        **fields.workload_fields(workload),
+        **fields.epilogue_fields(workload.activation, params),
+        **fields.config_fields(config),
+    }
+    call = _kernels.Call(workload.op, slots, (source, "w", "bias", "residual", "y"))
+    return _Prepared(call, shape, 0 in shape, workload, config)
+
+
+def _run(prepared: _Prepared, x, w, bias, residual) -> np.ndarray:
+    y = output_array(None, prepared.shape, F32)
+    if not prepared.empty:
+        prepared.call(x, w, bias, residual, y)
     return y

@@ -293,7 +293,7 @@ def _qbinary(op, a, b, scales, zeros, low, high, isa, num_threads) -> np.ndarray
     low, high = integer_bounds(low, high, a.dtype)
     shape = broadcast_shape(a.shape, b.shape)
     y = np.empty(shape, a.dtype)
-    slots = {**broadcast_slots(shape, a=a, b=b), "a": a, "b": b, "y": y}
+    slots = {**broadcast_slots(shape, a=a.shape, b=b.shape), "a": a, "b": b, "y": y}
     slots |= {"op": BINARY_OPS.index(op), "type": dtype_number(a.dtype)}
     for name, scale, zero in zip("aby", scales, zeros, strict=True):
         slots[f"{name}_scale"] = positive_scale(f"{name}_scale", scale)

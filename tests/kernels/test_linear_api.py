@@ -8,7 +8,7 @@ from kernel_cases import ISAS
 from linear_cases import EXACT, conv_config, depthwise_config, gemm_config, integers
 
 from luthier.errors import ArgumentError, KernelError, LuthierError
-from luthier.kernels import _kernels, conv2d, depthwise_conv2d, gemm, reference
+from luthier.kernels import Gemm, _kernels, conv2d, depthwise_conv2d, gemm, reference, space
 
 RNG = np.random.default_rng(5)
 A, W, BIAS = integers(RNG, 5, 7), integers(RNG, 7, 19), integers(RNG, 19)
@@ -232,3 +232,34 @@ def test_unknown_operators_and_arguments():
     for op in ("gemm", "conv2d", "depthwise_conv2d"):
         with pytest.raises(KernelError, match=f"{op}: an argument is out of range"):
             _kernels.call(op, {})
+
+
+def test_what_is_remembered_of_a_call_serves_other_arrays_alone() -> None:
+    """Same shapes, other contents, epilogues, configs and errors, in turn."""
+    rng = np.random.default_rng(5)
+    shapes = (3, 5, 7), (7, 9)
+    for _ in range(2):
+        a, w = (rng.integers(-3, 4, s).astype(np.float32) for s in shapes)
+        bias, residual = w[0], rng.integers(-3, 4, (3, 5, 9)).astype(np.float32)
+        assert np.array_equal(gemm(a, w), a @ w)
+        assert np.array_equal(gemm(a, w, bias), a @ w + bias)
+        relu = gemm(a, w, bias, residual=residual, activation="relu")
+        assert np.array_equal(relu, np.maximum(a @ w + bias + residual, 0))
+        for config in space("gemm", Gemm(m=15, n=9, k=7)).configs[:40:13]:
+            assert np.array_equal(gemm(a, w, config=config), a @ w)
+        with pytest.raises(ArgumentError, match="bias: expected \\[9\\]"):
+            gemm(a, w, w[0, :4])
+
+
+def test_calls_check_their_arrays() -> None:
+    call = _kernels.Call("unary", {"n": 4, "isa": 0, "threads": 1}, ("x", "y"))
+    with pytest.raises(KernelError, match="2 arrays are wanted"):
+        call(np.zeros(4, np.float32))
+    with pytest.raises(TypeError):
+        call([0.0] * 4, np.zeros(4, np.float32))
+    with pytest.raises(KernelError, match="out of range"):
+        call(None, None)
+    with pytest.raises(KernelError, match="too many arguments"):
+        _kernels.Call("unary", {}, ("x",) * 9)
+    with pytest.raises(KernelError, match="float32 matrix"):
+        _kernels.pack_panels(np.zeros((2, 2)), 16, 16)
