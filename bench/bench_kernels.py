@@ -98,6 +98,10 @@ CALLS: dict[str, Case] = {
         *(kernels.layer_norm, (_floats(*TOKENS), _floats(768), _floats(768)), {}),
         lambda: ref.layer_norm(_floats(*TOKENS), _floats(768), _floats(768), -1, 1e-5),
     ),
+    "lrn": (
+        *(kernels.lrn, (_floats(*MAP), 5), {}),
+        lambda: ref.lrn(_floats(*MAP), 5),
+    ),
     "resize_linear": (
         *(kernels.resize_linear, (_floats(*SMALL), (28, 28)), {"layout": "NHWC"}),
         lambda: ref.resize_linear(_floats(*SMALL), (28, 28), "half_pixel"),

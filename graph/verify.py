@@ -31,7 +31,7 @@ ADDED = {
     "activation_params": ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul"),
     "residual": ("Conv", "Gemm", "MatMul"),
     "bias": ("MatMul",),
-    "layout": ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "Resize"),
+    "layout": ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LRN", "Resize"),
 }
 """The attributes that passes add, and the ONNX operators that may have them."""
 
@@ -151,7 +151,7 @@ def _check_fused(node: Node) -> None:
         last = node.inputs[-1]
         fits = len(node.inputs) == 4 and last is not None and last.shape == node.output.shape
         _require(fits, node, "input 3 is no residual of the output's shape")
-    if "bias" in node.attrs:
+    if "bias" in node.attrs and node.op not in _OWN["bias"]:
         bias, columns = node.input(2), node.output.shape[-1:]
         _require(bias is not None and bias.shape == columns, node, f"input 2 is no bias {columns}")
     if node.op == "MatMul" and "bias" not in node.attrs:

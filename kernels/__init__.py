@@ -36,6 +36,7 @@ _HOME = {
     "binary": "elementwise",
     "cast": "elementwise",
     "layer_norm": "elementwise",
+    "lrn": "elementwise",
     "reduce": "elementwise",
     "softmax": "elementwise",
     "unary": "elementwise",

@@ -254,7 +254,7 @@ cdef class Call:
         self.work = layout["work"][0] if "work" in layout else -1
 
     def __call__(self, *arrays):
-        """Run once with the GIL released; None is a null pointer. Raise KernelError on a bad status."""
+        # None is a null pointer. A bad status is raised as KernelError.
         cdef int64_t[MAX_SLOTS] slots
         cdef int64_t i, room
         cdef int status

@@ -34,6 +34,7 @@ __all__ = [
     "broadcast_slots",
     "cast",
     "layer_norm",
+    "lrn",
     "reduce",
     "softmax",
     "unary",
@@ -89,6 +90,9 @@ CAST_DTYPES = (
     "bool",
 )
 """In the order of ``enum lt_dtype``."""
+
+LRN_MAX_SIZE = 64
+"""Longest window of lrn: ``LT_LRN_MAX_WINDOW``."""
 
 
 def unary(
@@ -465,6 +469,58 @@ def layer_norm(
     sizes = {"outer": math.prod(x.shape[:axis]), "count": math.prod(x.shape[axis:])}
     slots = {**_common(isa, num_threads), **sizes, **parameters, "epsilon": epsilon}
     _kernels.call("layer_norm", {**slots, "x": x, "y": y})
+    return y
+
+
+def lrn(
+    x: np.ndarray,
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    bias: float = 1.0,
+    *,
+    isa: str | None = None,
+    num_threads: int = 1,
+) -> np.ndarray:
+    """Local response normalisation over neighbouring channels, the last axis.
+
+    Parameters
+    ----------
+    x : ndarray of float32, (..., channels)
+    size : int
+        Channels of a window, from 1 to 64.
+    alpha, beta, bias : float
+        ``x / (bias + alpha / size * (sum of squares in the window)) ** beta``.
+    isa, num_threads
+        As in `unary`.
+
+    Returns
+    -------
+    ndarray of float32, the shape of x
+
+    Raises
+    ------
+    ArgumentError
+        Another dtype or rank, or a window out of range.
+
+    Notes
+    -----
+    Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural
+    Networks (2012).
+
+    Examples
+    --------
+    >>> lrn(np.float32([[3, 0, 4]]), 1, alpha=1, beta=0.5, bias=0.0)
+    array([[ 1., nan,  1.]], dtype=float32)
+    """
+    x = float_array("x", x)
+    if x.ndim < 1 or not 1 <= size <= LRN_MAX_SIZE:
+        raise ArgumentError(f"size: expected 1 to {LRN_MAX_SIZE} of a rank from 1, got {size}")
+    y = np.empty_like(x)
+    count = x.shape[-1]
+    slots = {"rows": math.prod(x.shape[:-1]), "count": count, "ldx": count, "ldy": count}
+    slots |= {"window": size, "alpha": alpha, "beta": beta, "bias": bias, "x": x, "y": y}
+    _kernels.call("lrn", {**_common(isa, num_threads), **slots})
     return y
 
 

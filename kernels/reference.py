@@ -224,6 +224,19 @@ def layer_norm(
     return y if bias is None else y + bias
 
 
+def lrn(
+    x: np.ndarray, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> np.ndarray:
+    """Local response normalisation over the last axis, in float64."""
+    x = x.astype(np.float64)
+    count = x.shape[-1]
+    total = np.zeros_like(x)
+    for c in range(count):
+        near = x[..., max(0, c - (size - 1) // 2) : min(count, c + size // 2 + 1)]
+        total[..., c] = (near * near).sum(-1)
+    return x / (bias + alpha / size * total) ** beta
+
+
 def pool2d(
     x: np.ndarray,
     kernel: tuple[int, int],

@@ -39,6 +39,7 @@ RULES: dict[str, Rule] = {
     "Softmax": elementwise.lower_softmax,
     "LogSoftmax": elementwise.lower_softmax,
     "LayerNormalization": elementwise.lower_layer_norm,
+    "LRN": elementwise.lower_lrn,
     **dict.fromkeys(
         ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"), movement.lower_alias
     ),

@@ -16,6 +16,7 @@ from luthier.graph.lowering.context import (
 )
 from luthier.graph.lowering.conv import epilogue
 from luthier.graph.ops.reduce import reduce_axes
+from luthier.kernels.elementwise import LRN_MAX_SIZE
 from luthier.kernels.fields import epilogue_fields
 from luthier.kernels.loops import broadcast_strides, dense_strides
 
@@ -28,6 +29,7 @@ __all__ = [
     "lower_binary",
     "lower_cast",
     "lower_layer_norm",
+    "lower_lrn",
     "lower_reduce",
     "lower_softmax",
     "lower_unary",
@@ -201,6 +203,27 @@ def lower_layer_norm(ctx: Context, node: Node) -> None:
         outer=math.prod(x.shape[:axis]),
         count=count,
         epsilon=node.attrs.get("epsilon", 1e-5),
+    )
+
+
+def lower_lrn(ctx: Context, node: Node) -> None:
+    x, a = node.inputs[0], node.attrs
+    require(a.get("layout") == "NHWC", "not in NHWC layout")
+    require(is_f32(x), f"dtype {x.dtype}")
+    require(1 <= a["size"] <= LRN_MAX_SIZE, f"a window of {a['size']} channels")
+    ctx.emit(
+        node,
+        "lrn",
+        x=ctx.view(x),
+        y=ctx.view(node.output),
+        rows=math.prod(x.shape[:-1]),
+        count=x.shape[-1],
+        ldx=ctx.ld(x),
+        ldy=ctx.ld(node.output),
+        window=a["size"],
+        alpha=a.get("alpha", 1e-4),
+        beta=a.get("beta", 0.75),
+        bias=a.get("bias", 1.0),
     )
 
 

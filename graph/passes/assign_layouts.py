@@ -29,7 +29,8 @@ TO_NHWC = (0, 2, 3, 1)
 TO_NCHW = (0, 3, 1, 2)
 _PHYSICAL = TO_NCHW  # where each axis of NCHW lies in NHWC
 
-_BOUND = {**WINDOWED, MICROSOFT: (*WINDOWED[MICROSOFT], "QLinearGlobalAveragePool")}
+_WHOLE = {"": ("LRN",), MICROSOFT: ("QLinearGlobalAveragePool",)}
+_BOUND = {domain: (*ops, *_WHOLE.get(domain, ())) for domain, ops in WINDOWED.items()}
 _OWN = ("LookUp", "Silu")
 _UNARY = frozenset(
     "Abs Cast Ceil Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log "
@@ -62,7 +63,7 @@ def _is_bound(node: Node) -> bool:
         return False
     if node.op == "Resize" and not node.domain:
         return node.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize"
-    resolved = "pads" in node.attrs or node.op == "QLinearGlobalAveragePool"
+    resolved = "pads" in node.attrs or node.op in _WHOLE.get(node.domain, ())
     return node.op in _BOUND.get(node.domain, ()) and resolved
 
 

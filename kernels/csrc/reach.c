@@ -219,6 +219,12 @@ static void reach_layer_norm(finding *f, const void *args) {
   WRITES(y, 4, {n, 1});
 }
 
+static void reach_lrn(finding *f, const void *args) {
+  const lt_lrn_args *a = args;
+  READS(x, 4, {a->rows, a->ldx}, {a->count, 1});
+  WRITES(y, 4, {a->rows, a->ldy}, {a->count, 1});
+}
+
 static void reach_cast(finding *f, const void *args) {
   const lt_cast_args *a = args;
   READS(x, type_size(f, a->from), {a->n, 1});
@@ -400,6 +406,7 @@ static reach_fn *const known[OP_COUNT] = {
     KNOWN(reduce),
     KNOWN(softmax),
     KNOWN(layer_norm),
+    KNOWN(lrn),
     KNOWN(cast),
     KNOWN(where),
     KNOWN(resize_linear),

@@ -28,7 +28,7 @@ HEADER = "luthier.h"
 
 _COSTLY = {
     "dwconv": {"depthwise_conv2d", "chain"},
-    "eltwise": {"unary", "binary", "reduce", "softmax", "layer_norm", "cast", "where"},
+    "eltwise": {"unary", "binary", "reduce", "softmax", "layer_norm", "lrn", "cast", "where"},
     "nbits": {"gemm_nbits"},
     "qdwtile": {"qdepthwise_conv2d"},
     "qgemm": {"qgemm", "qconv2d"},

@@ -257,7 +257,7 @@ def test_bench(call: Callable, model: Path) -> None:
     words = [
         *("bench", model, "--shape", "x=1,3,8,8", "--rounds", 1, "--threads", "1,2"),
         *("--compare", "untuned,onnxruntime", "--json", folder / "b.json"),
-        *("--report", folder / "b.html"),
+        *("--report", folder / "b.html", "--max-error", 0),
     ]
     code, out, _ = call(*words)
     assert code == 0 and "GFLOP/s" in out
@@ -265,6 +265,7 @@ def test_bench(call: Callable, model: Path) -> None:
     document = json.loads((folder / "b.json").read_text())
     assert document["tolerance"] == 1e-3 and document["cpu"]
     assert [r["threads"] for r in document["results"]] == [1, 2]
+    assert [r["max_error"] for r in document["results"]] == [0, 0]
     for result in document["results"]:
         names = [engine["name"] for engine in result["engines"]]
         assert names == ["luthier", "untuned", "onnxruntime"]

@@ -160,6 +160,9 @@ def cases() -> Iterator[Any]:
             epsilon=1e-3,
             name=str(axis),
         )
+    for size, beta in ((3, 0.75), (4, 0.6), (99, 0.5)):
+        name = f"{size}"
+        yield case("LRN", normal(2, 20, 5, 3), size=size, alpha=0.5, beta=beta, bias=2.0, name=name)
     for op in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare"):
         for axes in ([0], [2], [0, 2], [0, 1, 2, 3], [-1, -2]):
             name = "".join(map(str, axes))
@@ -276,8 +279,8 @@ def cases() -> Iterator[Any]:
     yield case("AveragePool", image, **attrs, name="pad")
 
 
-REFERENCE_ONLY = {"Add-deep"}
-"""Cases that no C kernel takes: seven axes that do not join."""
+REFERENCE_ONLY = {"Add-deep", "LRN-99"}
+"""Cases that no C kernel takes: seven axes that do not join, a window of 99 channels."""
 
 
 @pytest.mark.parametrize(("op", "inputs", "attrs", "constants"), list(cases()))

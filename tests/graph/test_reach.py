@@ -68,6 +68,7 @@ ALONE: list[tuple[str, dict]] = [
     ("dequantize", {"outer": 1, "count": 1, "inner": 37, "type": I32}),
     ("dequantize", {"outer": 3, "count": 33, "inner": 1, "block": 16, "type": U8}),
     ("layer_norm", {"outer": 3, "count": 37, "epsilon": 1e-5}),
+    ("lrn", {"rows": 3, "count": 21, "ldx": 40, "ldy": 23, "window": 4, "alpha": 1.0}),
     ("lookup", {"rows": 3, "cols": 21, "ldx": 40, "ldy": 23}),
     ("qmean", {"outer": 2, "count": 5, "inner": 37, "type": U8, "scale": 0.1}),
     ("qsoftmax", {"outer": 3, "count": 19, "type": U8, "factor": 256.0}),

@@ -118,6 +118,11 @@ enum lt_act {
 #define LT_OP_LAYER_NORM(P, I, D)                                                                  \
   P(x) P(scale) P(bias) P(y) I(outer) I(count) D(epsilon) I(isa) I(threads)
 
+/* y[r, c] = x[r, c] / (bias + alpha / window * sum of x[r, i]^2)^beta over the channels i from c - (window - 1) / 2 to
+ * c + window / 2 that there are; rows ldx and ldy apart. */
+#define LT_OP_LRN(P, I, D)                                                                         \
+  P(x) P(y) I(rows) I(count) I(ldx) I(ldy) I(window) D(alpha) D(beta) D(bias) I(isa) I(threads)
+
 /* y = x converted between element types (enum lt_dtype), n elements, contiguous. */
 #define LT_OP_CAST(P, I, D) P(x) P(y) I(from) I(to) I(n) I(isa) I(threads)
 
@@ -240,6 +245,7 @@ enum lt_act {
   X(reduce, REDUCE)                                                                                \
   X(softmax, SOFTMAX)                                                                              \
   X(layer_norm, LAYER_NORM)                                                                        \
+  X(lrn, LRN)                                                                                      \
   X(cast, CAST)                                                                                    \
   X(where, WHERE)                                                                                  \
   X(resize_linear, RESIZE_LINEAR)                                                                  \

@@ -130,6 +130,7 @@ def _add(results: list[dict[str, Any]], path: Path, threads: int | None, args: A
         "shapes": {name: list(array.shape) for name, array in feeds.items()},
         "device": allow(native_target(), args.precision, args.max_error)[0].fingerprint,
         "compare": args.compare,
+        "max_error": args.max_error,
     }
     if any(identity.items() <= result.items() for result in results):
         return
