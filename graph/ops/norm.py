@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from luthier.graph.ir import Node
 from luthier.graph.ops.common import (
     FLOAT32,
@@ -70,6 +72,25 @@ def _softmax(node: Node) -> list[TensorType]:
     return [(dtype, shape)]
 
 
+def _lrn(node: Node, arrays: list) -> list[np.ndarray]:
+    """ONNX's reference evaluator takes the batch for the channels here."""
+    (x,), size = arrays, node.attrs["size"]
+    total = np.zeros(x.shape, np.float64)
+    squares = x.astype(np.float64) ** 2
+    for c in range(x.shape[1]):
+        total[:, c] = squares[:, max(0, c - (size - 1) // 2) : c + size // 2 + 1].sum(1)
+    share = node.attrs.get("alpha", 1e-4) / size
+    base = node.attrs.get("bias", 1.0) + share * total
+    return [(x / base ** node.attrs.get("beta", 0.75)).astype(x.dtype)]
+
+
+def _lrn_type(node: Node) -> list[TensorType]:
+    dtype, shape = typed(node, 0)
+    require(len(shape) >= 2, node, f"an input of shape {list(shape)} has no channels")
+    require(node.attrs.get("size", 0) >= 1, node, f"size is {node.attrs.get('size')}")
+    return [(dtype, shape)]
+
+
 OPS: dict[str, OpInfo] = {
     "BatchNormalization": OpInfo(_batch_norm),
     "InstanceNormalization": OpInfo(_channel_norm),
@@ -77,7 +98,7 @@ OPS: dict[str, OpInfo] = {
     "LayerNormalization": OpInfo(_layer_norm),
     "RMSNormalization": OpInfo(_layer_norm),
     "LpNormalization": OpInfo(same),
-    "LRN": OpInfo(same),
+    "LRN": OpInfo(_lrn_type, _lrn, keep=True),
     "MeanVarianceNormalization": OpInfo(same),
     "Softmax": OpInfo(_softmax),
     "LogSoftmax": OpInfo(_softmax),

@@ -16,6 +16,7 @@ from luthier import onnx_frontend
 from luthier.errors import UnsupportedError
 from luthier.graph import Plan, bind, lower, optimize
 from luthier.graph.lowering import RULES
+from luthier.kernels import reference as kernel_reference
 
 OPSET = 21
 NodeSpec = tuple[str, Sequence[str], Sequence[str], dict]
@@ -162,7 +163,9 @@ def cases() -> Iterator[Any]:
         )
     for size, beta in ((3, 0.75), (4, 0.6), (99, 0.5)):
         name = f"{size}"
-        yield case("LRN", normal(2, 20, 5, 3), size=size, alpha=0.5, beta=beta, bias=2.0, name=name)
+        yield case(
+            "LRN", normal(20, 20, 2, 3), size=size, alpha=0.5, beta=beta, bias=2.0, name=name
+        )
     for op in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare"):
         for axes in ([0], [2], [0, 2], [0, 1, 2, 3], [-1, -2]):
             name = "".join(map(str, axes))
@@ -314,6 +317,19 @@ def test_grouped_transposed_convolution(group: int) -> None:
         one = build([(*node[:3], attrs)], {"x": x}, ["y"], {"w": w, "b": b})
         parts += ReferenceEvaluator(one).run(None, {"x": x})
     np.testing.assert_allclose(got, np.concatenate(parts, 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backends", [("native",), ("reference",)])
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_lrn(size: int, backends: tuple[str, ...]) -> None:
+    """Against luthier's own oracle, because ONNX's takes the batch for the channels."""
+    x = normal(2, 20, 5, 3)
+    attrs = {"size": size, "alpha": 0.5, "beta": 0.75, "bias": 2.0}
+    model = build([("LRN", ["x"], ["y"], attrs)], {"x": x}, ["y"])
+    graph = optimize(bind(onnx_frontend.load(model.SerializeToString()), {"x": x.shape}))
+    (y,) = lower(graph, backends=backends).run([x])
+    want = kernel_reference.lrn(x.transpose(0, 2, 3, 1), size, 0.5, 0.75, 2.0)
+    np.testing.assert_allclose(y, want.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-7)
 
 
 def test_pads_that_cut() -> None:

@@ -177,6 +177,13 @@ RULE_CASES: dict[str, list[tuple[list[np.ndarray], dict[str, Any]]]] = {
         ([A.astype("f"), EIGHTH, NONE], {"axis": 2}),
         ([A.astype("f"), I(SCALE)], {"output_dtype": 5}),
     ],
+    # As many images as channels, because ONNX's takes the one for the other.
+    "LRN": [
+        (
+            [np.arange(54.0).reshape(3, 3, 3, 2)],
+            {"size": 2, "alpha": 4.0, "beta": 0.75, "bias": 1.0},
+        )
+    ],
     "DequantizeLinear": [([BYTES, I(SCALE), I(ZERO)], {}), ([FILTERS, EIGHTH, NONE], {"axis": 0})],
     "DynamicQuantizeLinear": [([A.astype("f")], {}), ([np.zeros(3, "f")], {})],
     "ConvInteger": [([BYTES, FILTERS.view(np.uint8), I(ZERO)], {"pads": [1, 0, 0, 1]})],
