@@ -292,6 +292,18 @@ FAMILIES = (
         tuple(f"gemm_{mr}_{nv}_{ku}" for ku in (2, 3) for mr, nv in _TILES if mr < 12),
     ),
     Family(
+        # Of one or two registers the compiler unrolls a whole block; 8 and 9 rows of one vector,
+        # which only last columns have, do not do without the stack.
+        *("fp16 GEMM", "gemm/gemm_neonfp16.o", r"gemm_([3-7]_1|\d_[234])_1"),
+        *(COMMON | {"fmla"}, ".h["),
+        ("gemm_7_1_1", "gemm_8_2_1", "gemm_7_3_1", "gemm_5_4_1"),
+    ),
+    Family(
+        *("bf16 GEMM, BFMMLA", "gemm/gemm_neonbf16.o", r"gemm_\d+_\d_1", COMMON | {"bfmmla"}),
+        shown=("gemm_12_1_1", "gemm_12_2_1", "gemm_8_3_1"),
+        moves=6,
+    ),
+    Family(
         *("fp32 depthwise", "dwconv/dwconv_neon.o", r"dw_\d_\d_\d_\d", COMMON | {"fmla"}),
         shown=("dw_3_1_8_1", "dw_3_1_4_2", "dw_3_2_8_1", "dw_5_1_8_1", "dw_5_2_8_1"),
         moves=2,

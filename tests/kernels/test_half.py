@@ -173,7 +173,8 @@ def _values(kind: str) -> np.ndarray:
     small = rng.integers(90, 144, ties.size).astype(np.uint32) << 23  # around fp16's range
     numbers = np.concatenate([exponents + ties, small + ties]).view(np.float32)
     x = np.concatenate([numbers, -numbers, EXTREMES, np.float32([65504, 65519.99, 65520, 7e4])])
-    return x[~((np.abs(x) < 1.2e-38) & (x != 0))]
+    magnitude = x.view(np.uint32) & 0x7FFFFFFF
+    return x[(magnitude == 0) | (magnitude >= 1 << 23)]  # no denormals: Armv7 takes them for zeros
 
 
 @pytest.mark.parametrize("kind", KINDS)

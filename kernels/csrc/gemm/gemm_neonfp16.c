@@ -15,16 +15,18 @@ LT_INLINE void lt_gemm_end(const lt_tile *t, vf acc[LT_GEMM_MAX_MR][LT_GEMM_MAX_
 #define LANES 8
 #define WORDS 4 /* of a register */
 
-LT_INLINE float16x8_t fma_lane(float16x8_t c, float16x8_t b, float16x8_t a, int i) {
-  switch (i) {
-    case 0: return vfmaq_laneq_f16(c, b, a, 0);
-    case 1: return vfmaq_laneq_f16(c, b, a, 1);
-    case 2: return vfmaq_laneq_f16(c, b, a, 2);
-    case 3: return vfmaq_laneq_f16(c, b, a, 3);
-    case 4: return vfmaq_laneq_f16(c, b, a, 4);
-    case 5: return vfmaq_laneq_f16(c, b, a, 5);
-    case 6: return vfmaq_laneq_f16(c, b, a, 6);
-    default: return vfmaq_laneq_f16(c, b, a, 7);
+/* In the order as written: compilers that move these about run out of registers. By element of a half, a has to be one
+ * of the first sixteen. */
+LT_INLINE void step_fma(float16x8_t *acc, float16x8_t b, float16x8_t a, const int lane) {
+  switch (lane) {
+    case 0: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[0]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    case 1: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[1]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    case 2: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[2]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    case 3: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[3]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    case 4: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[4]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    case 5: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[5]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    case 6: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[6]" : "+w"(*acc) : "w"(b), "x"(a)); break;
+    default: __asm__ volatile("fmla %0.8h, %1.8h, %2.h[7]" : "+w"(*acc) : "w"(b), "x"(a));
   }
 }
 
@@ -39,7 +41,7 @@ LT_INLINE void fp16_step(const int MR, const int NV, const int COUNT, float16x8_
 #pragma GCC unroll 14
     for (int m = 0; m < MR; m++) {
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) acc[m][j] = fma_lane(acc[m][j], bv[j], a[m], i);
+      for (int j = 0; j < NV; j++) step_fma(&acc[m][j], bv[j], a[m], i);
     }
   }
 }
