@@ -84,12 +84,14 @@ LIBRARIES = libraries()
 RUNNER = Path("kernels/runner/main.c")
 MADE_RUNNER = Path("kernels/bin", f"luthier-runner-{MACHINE}")
 
+KERNEL_FILES = sorted(str(p) for part in INCLUDE[:2] for p in Path(part).rglob("*.[ch]"))
+"""All that kernels are made of, on any machine."""
+
 
 def sources_hash() -> str:
     """Of all that kernels are made of: what was made for others is stale."""
-    files = sorted(p for folder in INCLUDE[:2] for p in Path(folder).rglob("*.[ch]"))
     digest = hashlib.sha256()
-    for path in [*files, *map(Path, RULES)]:
+    for path in map(Path, [*KERNEL_FILES, *RULES]):
         digest.update(path.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -171,7 +173,7 @@ class BuildRunner(build_clib):
     def run(self) -> None:
         self.run_command("build_clib")
         archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
-        made_of = [str(RUNNER), *map(str, Path("kernels").rglob("*.h")), *archives, *RULES]
+        made_of = [str(RUNNER), *KERNEL_FILES, *archives, *RULES]
         if not stale(MADE_RUNNER, made_of):
             return
         compiler = ccompiler.new_compiler()
@@ -222,10 +224,10 @@ def extensions() -> list[Extension]:
         build_dir="build/cython",
         compiler_directives={"language_level": 3},
     )
-    headers = [str(path) for part in ("kernels", "graph") for path in Path(part).rglob("*.h")]
+    headers = [str(path) for path in Path("graph").rglob("*.h")]
     archives = [str(BUILD / f"lib{name}.a") for name, _ in LIBRARIES]
     for ext in made:  # only now: cythonize would copy what it depends on
-        ext.depends = [*headers, *RULES, *(archives if ext.libraries else [])]
+        ext.depends = [*headers, *KERNEL_FILES, *RULES, *(archives if ext.libraries else [])]
     return made
 
 
