@@ -36,18 +36,6 @@ WEIGHTS = -1
 ALIGNMENT = 64
 MAX_RANK = 8
 
-_BASES = {
-    "avxvnni": "avx2",
-    "avx512vnni": "avx512",
-    "neonmull": "neon",
-    "neondot": "neon",
-    "neoni8mm": "neon",
-    "avx512bf16": "avx512",
-    "neonfp16": "neon",
-    "neonbf16": "neon",
-}
-"""Instruction sets of bytes or halves alone, and those whose kernels do the rest."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -226,7 +214,7 @@ def calls(plan: Plan) -> Iterator[tuple[str, dict[str, int]]]:
 def used_isas(plan: Plan) -> set[str]:
     """The instruction sets that a plan's kernels need."""
     named = {_kernels.ISA_NAMES[args["isa"]] for _, args in calls(plan) if "isa" in args}
-    return {"scalar", *named, *(_BASES.get(isa, isa) for isa in named)}
+    return {"scalar", *named, *map(_kernels.base_isa, named)}
 
 
 def _isa_bits(names: Iterable[str]) -> int:
@@ -318,4 +306,4 @@ def _usable_isas() -> Iterable[str]:
     """Those that may be used here."""
     allowed = isas()
     every = (*_kernels.cpu_int8_isas(), *_kernels.cpu_half_isas())
-    return (n for n in every if _BASES.get(n, n) in allowed)
+    return (n for n in every if _kernels.base_isa(n) in allowed)

@@ -56,6 +56,7 @@ cdef extern from "cpu/cpu.h":
     int lt_isa_available(int64_t isa)
     int lt_int8_isa_available(int64_t isa)
     int lt_half_isa_available(int64_t isa)
+    int64_t lt_base_isa(int64_t isa)
     int64_t lt_isa_lanes(int64_t isa)
     const char *lt_cpu_features()
 
@@ -346,6 +347,11 @@ def cpu_half_isas():
 def isa_lanes(str isa):
     """Columns in a vector of `isa`; but for neonfp16, floats."""
     return lt_isa_lanes(ISA_NAMES.index(isa))
+
+
+def base_isa(str isa):
+    """The ISA whose kernels do the rest beside one of bytes or halves alone; itself where it is not such."""
+    return ISA_NAMES[lt_base_isa(ISA_NAMES.index(isa))]
 
 
 def cpu_features():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import real_models
 
 
 @pytest.fixture(scope="session")
@@ -16,13 +16,11 @@ def real_model() -> Callable[[str], Path]:
     The models are in $LUTHIER_TEST_MODELS, or else in ../shared/models next to the repository;
     the test is skipped where the model is absent.
     """
-    default = Path(__file__).parents[2] / "shared" / "models"
-    root = Path(os.environ.get("LUTHIER_TEST_MODELS") or default)
 
     def find(name: str) -> Path:
-        folder = root / name
-        if not (folder / "model.onnx").exists():
-            pytest.skip(f"no real model {name} in {root} (set LUTHIER_TEST_MODELS)")
+        folder = real_models.find(name)
+        if folder is None:
+            pytest.skip(f"no real model {name} in {real_models.ROOT} (set LUTHIER_TEST_MODELS)")
         return folder
 
     return find

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import real_models
 import small_model
 
 import luthier
@@ -18,7 +18,6 @@ from luthier.standalone import PROGRAM, build
 
 __all__ = ["Built", "build_cases"]
 
-MODELS = os.environ.get("LUTHIER_TEST_MODELS", "../shared/models")
 NAMES = ("mnist12", "mobilenet_v2_real_ts13", "mobilenet_v2_qop_u8s8_pc")
 
 
@@ -64,8 +63,7 @@ class Built:
 def build_cases(folder: Path, target: str, emulator: Sequence[str] = ()) -> Built:
     """Export a small model, and the real ones that are there, and build one program for them."""
     sources = {"small": small_model.write_model(folder / "small.onnx")}
-    found = {name: Path(MODELS, name, "model.onnx") for name in NAMES}
-    sources |= {name: path for name, path in found.items() if path.exists()}
+    sources |= {name: found / "model.onnx" for name in NAMES if (found := real_models.find(name))}
     made = Built(folder, sources, emulator)
     entries = []
     for name, path in sources.items():

@@ -5,7 +5,7 @@ Skipped without the cross compiler and the emulator, unless LUTHIER_REQUIRE_ARM 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import arm_env
@@ -14,6 +14,7 @@ import pytest
 import small_model
 from arm_root import AARCH64
 from emulation import need, on, output
+from real_models import find
 
 import luthier
 from luthier.bench import zoo
@@ -76,19 +77,19 @@ REAL = {
 
 
 @pytest.fixture(scope="module")
-def models(real_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """MobileNetV2 in three forms and a digit classifier; with made-up weights where those of
-    `real_model` are absent, and without the digits."""
-    try:
-        return {kind: real_model(name) / "model.onnx" for kind, name in REAL.items()}
-    except pytest.skip.Exception:
-        folder = tmp_path_factory.mktemp("models")
-        made = {"float": zoo.write("mobilenet_v2", folder)}
-        samples = [{"input": picture((1, 3, 224, 224), seed)} for seed in range(2)]
-        for kind in ("qoperator", "qdq"):
-            made[kind] = folder / f"{kind}.onnx"
-            luthier.quantize(made["float"], samples, made[kind], format=kind)
-        return made
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """MobileNetV2 in three forms and a digit classifier; with made-up weights where real models
+    are absent, and without the digits."""
+    found = {kind: folder / "model.onnx" for kind, name in REAL.items() if (folder := find(name))}
+    if len(found) == len(REAL):
+        return found
+    folder = tmp_path_factory.mktemp("models")
+    made = {"float": zoo.write("mobilenet_v2", folder)}
+    samples = [{"input": picture((1, 3, 224, 224), seed)} for seed in range(2)]
+    for kind in ("qoperator", "qdq"):
+        made[kind] = folder / f"{kind}.onnx"
+        luthier.quantize(made["float"], samples, made[kind], format=kind)
+    return made
 
 
 def picture(shape: Sequence[int], seed: int = 0) -> np.ndarray:

@@ -6,15 +6,11 @@ Skipped without the cross compiler, unless LUTHIER_REQUIRE_ARM is set.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import inner_loops
+import pytest
+from emulation import need
 from inner_loops import FAMILIES, MODELLED, Family, Instruction
 
 OTHER_COMPILER = 1.15
@@ -23,9 +19,8 @@ OTHER_COMPILER = 1.15
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    absent = [t for t in ("gcc", "objdump") if shutil.which(inner_loops.TOOL + t) is None]
-    if absent and not os.environ.get("LUTHIER_REQUIRE_ARM"):
-        pytest.skip(f"Arm tests need {inner_loops.TOOL}{absent[0]}")
+    tools = [inner_loops.TOOL + name for name in ("gcc", "objdump")]
+    need([tool for tool in tools if shutil.which(tool) is None])
     inner_loops.build()
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import numpy as np
 import pytest
+from emulation import need
 from standalone_cases import NAMES, Built, build_cases
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    absent = [tool for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64") if not shutil.which(tool)]
-    if absent and not os.environ.get("LUTHIER_REQUIRE_ARM"):
-        pytest.skip(f"Arm programs need {', '.join(absent)}")
+    need([tool for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64") if not shutil.which(tool)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CFLAGS", "-O1")  # to be quick; answers are the same
         emulator = ["qemu-aarch64", "-cpu", "cortex-a53"]

@@ -15,10 +15,10 @@ from luthier.target import Target, profile
 from luthier.tuner import Task
 from luthier.tuner.cost import estimate, estimate_task, ranked
 from luthier.tuner.cost import fit as fitting
+from luthier.tuner.cost.blocks import busiest, sweep
 from luthier.tuner.cost.core import Core, core_of, gemm_step
 from luthier.tuner.cost.estimate import clock
 from luthier.tuner.cost.factors import FAMILIES, PARTS, fitted
-from luthier.tuner.cost.product import busiest, sweep
 from luthier.tuner.cost.traffic import traffic_of
 from luthier.tuner.cost.validate import load, main, quality
 

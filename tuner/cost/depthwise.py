@@ -7,8 +7,8 @@ from typing import Any
 
 from luthier.kernels.workload import DepthwiseConv2d, QDepthwiseConv2d
 from luthier.target import Target
+from luthier.tuner.cost.blocks import busiest
 from luthier.tuner.cost.core import core_of, lanes
-from luthier.tuner.cost.product import busiest
 from luthier.tuner.cost.products import ACTIVATIONS, FORK_CYCLES, TILE_CYCLES
 from luthier.tuner.cost.traffic import traffic_of
 

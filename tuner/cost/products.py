@@ -10,8 +10,8 @@ from luthier.kernels import _kernels, quant_spaces
 from luthier.kernels.fields import winograd_tile
 from luthier.kernels.workload import Conv2d, Gemm, QConv2d, QGemm, Quantised
 from luthier.target import Target
+from luthier.tuner.cost.blocks import Operands, Step, blocked, busiest, sweep
 from luthier.tuner.cost.core import core_of, gemm_step, lanes, qgemm_step
-from luthier.tuner.cost.product import Operands, Step, blocked, busiest, sweep
 from luthier.tuner.cost.traffic import COLD_BYTES, Traffic, traffic_of
 
 __all__ = ["product_parts"]
